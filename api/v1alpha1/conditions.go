@@ -1,0 +1,15 @@
+package v1alpha1
+
+// Condition types of all kinds, after kstatus: a client that knows nothing of these kinds can still tell whether an
+// object is done, in progress or stuck.
+const (
+	// ConditionReady is True when the object does what its spec says, Unknown while it is being brought there, and
+	// False only together with Stalled.
+	ConditionReady = "Ready"
+	// ConditionReconciling is True while the controller works on the object.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is True when nothing goes on without a person.
+	ConditionStalled = "Stalled"
+	// ConditionInUse is True while an NFSBackend holds data or a node may have one of its volumes mounted.
+	ConditionInUse = "InUse"
+)
