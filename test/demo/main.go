@@ -4,10 +4,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -23,44 +25,51 @@ func main() {
 	started := flag.Int64("started", time.Now().Unix(), "when the demo began, in Unix seconds: before the cluster was brought up")
 	takeDown := flag.String("take-down", "", "the command that takes the cluster down, to be printed")
 	flag.Parse()
-
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	s := &story.Story{
 		Kubectl:    story.Kubectl{Program: *kubectl, Kubeconfig: *kubeconfig, Namespace: *namespace},
 		Repository: *repository,
 	}
-	rows := []row{{name: "cluster ready, images loaded", took: time.Since(time.Unix(*started, 0))}}
-	if err := s.CleanUp(ctx); err != nil {
-		fail(s, "clean up after an earlier demo", err)
-	}
-	for _, step := range s.Steps() {
-		fmt.Printf("  …  %s\n", step.Name)
-		begin := time.Now()
-		observed, err := step.Run(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				fmt.Println("\ndemo: interrupted; run `make demo` again to start over")
-				os.Exit(130)
-			}
-			fail(s, step.Name, err)
-		}
-		r := row{name: step.Name, took: time.Since(begin), observed: observed}
-		rows = append(rows, r)
-		fmt.Printf("  ✓  %-42s %6.1f s  %s\n", r.name, r.took.Seconds(), r.observed)
+	rows, err := tell(s, time.Since(time.Unix(*started, 0)))
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
 	}
 	fmt.Print(picture(rows, s.Beats))
-	fmt.Printf("\nLook around:   export KUBECONFIG=%s\n", *kubeconfig)
-	fmt.Printf("               kubectl get nfsbackend,storageprofile,nfsdriver,sc\n")
+	fmt.Printf("\nLook around:   export KUBECONFIG=%s PATH=%s:$PATH\n", *kubeconfig, filepath.Dir(*kubectl))
+	fmt.Printf("               kubectl get nfsbackend,storageprofile,nfsdriver,storageclass\n")
 	if *takeDown != "" {
 		fmt.Printf("Take it down:  %s\n", *takeDown)
 	}
 	fmt.Printf("\ndemo: all %d steps passed\n", len(rows))
 }
 
-func fail(s *story.Story, step string, err error) {
-	fmt.Printf("  ✗  %s\n\n%v\n%s\ndemo: FAILED at step %q\n", step, err, s.Diagnose(), step)
-	os.Exit(1)
+// tell runs the steps and says how each went. The error holds what explains it.
+func tell(s *story.Story, clusterTook time.Duration) ([]row, error) {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	rows := []row{{name: "cluster ready, images loaded", took: clusterTook}}
+	if err := s.CleanUp(ctx); err != nil {
+		return nil, failed(ctx, s, "clean up after an earlier demo", err)
+	}
+	for _, step := range s.Steps() {
+		fmt.Printf("  …  %s\n", step.Name)
+		begin := time.Now()
+		observed, err := step.Run(ctx)
+		if err != nil {
+			return nil, failed(ctx, s, step.Name, err)
+		}
+		r := row{name: step.Name, took: time.Since(begin), observed: observed}
+		rows = append(rows, r)
+		fmt.Printf("  ✓  %-42s %6.1f s  %s\n", r.name, r.took.Seconds(), r.observed)
+	}
+	return rows, nil
+}
+
+func failed(ctx context.Context, s *story.Story, step string, err error) error {
+	if ctx.Err() != nil {
+		return errors.New("\ndemo: interrupted; run `make demo` again to start over")
+	}
+	return fmt.Errorf("  ✗  %s\n\n%w\n%s\ndemo: FAILED at step %q", step, err, s.Diagnose(), step)
 }
 
 type row struct {
