@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/nfs-operator/nfs-operator/test/cluster/internal/guest"
 )
@@ -18,6 +17,15 @@ type verb struct {
 
 func verbs() []verb {
 	return []verb{
+		{"up", "up [--nodes N] [--mem 3G] [--disks 2] [--disk-size 10G]", "start a cluster, or repair one that is there", upCommand},
+		{"down", "down", "remove the cluster and all that belongs to it", downCommand},
+		{"status", "status", "what runs; exit code 1 if something that should does not", statusCommand},
+		{"kubeconfig", "kubeconfig", "print the path of the administrator's kubeconfig", kubeconfigCommand},
+		{"load-image", "load-image FILE-or-NAME...", "import images into all nodes", loadImageCommand},
+		{"node", "node stop|start|disconnect|connect NODE", "cut a node's power, switch it on, pull its cable, plug it in", nodeCommand},
+		{"node", "node exec NODE COMMAND ARGS...", "run a command on a node", nodeCommand},
+		{"console", "console NODE", "print the path of the log of a node's kernel; those of its services lie beside it", consoleCommand},
+		{"envtest-assets", "envtest-assets", "print a directory for KUBEBUILDER_ASSETS (also has kubectl)", envtestCommand},
 		{"vm", "vm run [--disk FILE-or-SIZE]... [--mem 1G] [--timeout 10m] -- COMMAND ARGS...", "run a command as root in a virtual machine with an NFS client and XFS", vmCommand},
 	}
 }
@@ -52,13 +60,9 @@ func main() {
 func dispatch(args []string) error {
 	all := verbs()
 	if len(args) > 0 {
-		if i := slices.IndexFunc(all, func(v verb) bool { return v.name == args[0] }); i >= 0 {
-			return all[i].run(args[1:])
+		if v, ok := findVerb(all, args[0]); ok {
+			return v.run(args[1:])
 		}
 	}
-	text := "usage:\n"
-	for _, v := range all {
-		text += fmt.Sprintf("  cluster %s\n        %s\n", v.usage, v.help)
-	}
-	return exitError{2, text}
+	return exitError{2, usage(all)}
 }

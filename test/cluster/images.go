@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"github.com/nfs-operator/nfs-operator/test/cluster/internal/dockerarchive"
+)
+
+// The names of the images are those in everybody's manifests: what is tested here is what is shipped.
+const (
+	pauseImage   = "registry.k8s.io/pause:3.10"
+	corednsImage = "registry.k8s.io/coredns/coredns:v1.15.0"
+	busyboxImage = "docker.io/library/busybox:1.36"
+)
+
+var (
+	pause         = program{module: "pause", packages: ".", binary: "pause", cold: "a moment"}
+	sidecarImages = map[string]string{ // binary: image
+		"csi-provisioner":     "registry.k8s.io/sig-storage/csi-provisioner:v6.3.0",
+		"csi-resizer":         "registry.k8s.io/sig-storage/csi-resizer:v2.3.0",
+		"csi-snapshotter":     "registry.k8s.io/sig-storage/csi-snapshotter:v8.7.0",
+		"snapshot-controller": "registry.k8s.io/sig-storage/snapshot-controller:v8.7.0",
+	}
+)
+
+// buildImages returns the archives of all images that every node has, and makes those that are not in the cache.
+func buildImages(ctx context.Context, p *progress) ([]string, error) {
+	binaries := map[string]string{} // image: binary
+	for image, b := range map[string]program{pauseImage: pause, corednsImage: coredns} {
+		dir, err := b.build(ctx, p)
+		if err != nil {
+			return nil, err
+		}
+		binaries[image] = filepath.Join(dir, b.binary)
+	}
+	dir, err := sidecars.build(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	for binary, image := range sidecarImages {
+		binaries[image] = filepath.Join(dir, binary)
+	}
+	var images []dockerarchive.Image
+	for image, binary := range binaries {
+		inside := "/" + filepath.Base(binary)
+		images = append(images, dockerarchive.Image{
+			Names: []string{image}, Files: map[string]string{inside: binary}, Entrypoint: []string{inside},
+		})
+	}
+	busybox, err := busyboxArchive(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return writeImages(append(images, busybox))
+}
+
+// busyboxArchive is a shell with the usual small programs.
+func busyboxArchive(ctx context.Context) (dockerarchive.Image, error) {
+	image := dockerarchive.Image{
+		Names: []string{busyboxImage}, Files: map[string]string{"/bin/busybox": "/bin/busybox"}, Links: map[string]string{},
+		Dirs: []string{"/tmp", "/mnt", "/root", "/etc", "/var"}, Cmd: []string{"sh"}, Env: []string{"PATH=/bin"},
+	}
+	out, err := exec.CommandContext(ctx, "busybox", "--list").Output()
+	if err != nil {
+		return image, fmt.Errorf("list the programs in busybox: %w", err)
+	}
+	for applet := range strings.FieldsSeq(string(out)) {
+		if applet != "busybox" {
+			image.Links["/bin/"+applet] = "busybox"
+		}
+	}
+	return image, addDynamic(ctx, image.Files, "/usr/bin/flock") // Debian's busybox has none
+}
+
+// addDynamic adds a program of the host together with the libraries that it needs.
+func addDynamic(ctx context.Context, files map[string]string, program string) error {
+	out, err := output(ctx, nil, "ldd", program)
+	if err != nil {
+		return err
+	}
+	files["/bin/"+filepath.Base(program)] = program
+	for field := range strings.FieldsSeq(out) {
+		if strings.HasPrefix(field, "/") {
+			files[field] = field
+		}
+	}
+	return nil
+}
+
+func writeImages(images []dockerarchive.Image) ([]string, error) {
+	dir := filepath.Join(cacheDir(), "images")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	unlock, err := lock(filepath.Join(dir, ".lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	var files []string
+	for _, image := range images {
+		key, err := imageKey(image)
+		if err != nil {
+			return nil, err
+		}
+		file := filepath.Join(dir, imageFileName(image.Names[0])+"-"+key+".tar")
+		files = append(files, file)
+		if _, err := os.Stat(file); err == nil {
+			continue
+		}
+		if err := image.Write(file); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// imageKey changes when a file in the image does: by path, size and time, for the binaries lie in directories named by content.
+func imageKey(image dockerarchive.Image) (string, error) {
+	h := sha256.New()
+	fmt.Fprintln(h, image)
+	for _, source := range image.Files {
+		info, err := os.Stat(source)
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintln(h, source, info.Size(), info.ModTime().UnixNano())
+	}
+	return hex.EncodeToString(h.Sum(nil))[:12], nil
+}
+
+func imageFileName(image string) string {
+	return strings.NewReplacer("/", "_", ":", "_").Replace(image)
+}

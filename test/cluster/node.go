@@ -1,0 +1,226 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/test/cluster/internal/guest"
+	"github.com/nfs-operator/nfs-operator/test/cluster/internal/uml"
+)
+
+// nodeModules are what the kubelet, kube-proxy, containerd and pods need of the kernel. Without iptable_mangle kube-proxy
+// programs nothing; without loop the kubelet cannot map raw block volumes.
+var nodeModules = strings.Fields(`ipv6 loop quota_v2 fuse overlay sunrpc nfs nfsv3 nfsv4 bridge veth br_netfilter nf_conntrack nf_conntrack_netlink
+	ip_set xt_set xt_comment xt_conntrack xt_mark xt_addrtype xt_statistic xt_nat xt_recent xt_limit xt_multiport xt_MASQUERADE xt_REDIRECT xt_tcpudp
+	xt_connmark nf_nat iptable_nat iptable_filter iptable_mangle iptable_raw ip_tables ip6_tables ip6table_nat ip6table_filter ip6table_mangle xt_LOG xt_NFLOG xt_physdev ipt_REJECT xt_owner dummy`)
+
+// The node's disk holds its root file system: images, pods, logs. It is sparse.
+const nodeDiskSize = 40 << 30
+
+// nodeServices run on a node, one serial line for the log of each.
+var nodeServices = []string{"containerd", "kubelet", "kube-proxy"}
+
+func (c *cluster) nodeRunning(n int) bool {
+	_, alive := c.running(nodeName(n))
+	return alive
+}
+
+// startNode switches the node on.
+func (c *cluster) startNode(ctx context.Context, n int, b built) error {
+	if err := c.makeNodeDisks(ctx, n); err != nil {
+		return err
+	}
+	spec, err := c.nodeSpec(n, b)
+	if err != nil {
+		return err
+	}
+	specFile := filepath.Join(c.nodeDir(n), "spec.json")
+	if err := spec.Write(specFile); err != nil {
+		return err
+	}
+	machine := uml.Machine{
+		Init: c.initProgram(), Env: []string{guest.SpecVariable + "=" + specFile}, Memory: c.Memory, ReadOnly: true,
+		Disks: c.diskFiles(n), Tap: tapName(n), MAC: fmt.Sprintf("02:00:00:00:00:%02x", n), Netns: c.netns(), RunDir: c.nodeDir(n), Detached: true,
+	}
+	machine.Console, err = openLog(c.consoleLog(n))
+	if err != nil {
+		return err
+	}
+	defer machine.Console.Close()
+	for _, service := range nodeServices {
+		log, err := openLog(filepath.Join(c.nodeDir(n), service+".log"))
+		if err != nil {
+			return err
+		}
+		defer log.Close()
+		machine.Serial = append(machine.Serial, log)
+	}
+	cmd, err := machine.Start()
+	if err != nil {
+		return err
+	}
+	return c.record(nodeName(n), cmd)
+}
+
+// diskFiles are the node's own disk and its raw block devices.
+func (c *cluster) diskFiles(n int) []string {
+	files := []string{filepath.Join(c.nodeDir(n), "root.img")}
+	for i := range c.Disks {
+		files = append(files, filepath.Join(c.nodeDir(n), fmt.Sprintf("disk-%c.img", 'b'+i)))
+	}
+	return files
+}
+
+func (c *cluster) makeNodeDisks(ctx context.Context, n int) error {
+	if err := os.MkdirAll(c.nodeDir(n), 0o755); err != nil {
+		return err
+	}
+	size, err := parseSize(c.DiskSize)
+	if err != nil {
+		return err
+	}
+	files := c.diskFiles(n)
+	for _, file := range files[1:] {
+		if err := makeDisk(file, size); err != nil {
+			return err
+		}
+	}
+	if _, err := os.Stat(files[0]); err == nil {
+		return nil
+	}
+	if err := makeDisk(files[0]+".tmp", nodeDiskSize); err != nil {
+		return err
+	}
+	if err := run(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", files[0]+".tmp"); err != nil {
+		return err
+	}
+	return os.Rename(files[0]+".tmp", files[0])
+}
+
+func (c *cluster) nodeSpec(n int, b built) (guest.Spec, error) {
+	modules, err := uml.ModuleFiles(nodeModules)
+	if err != nil {
+		return guest.Spec{}, err
+	}
+	files, err := c.nodeFiles(n)
+	if err != nil {
+		return guest.Spec{}, err
+	}
+	node := &guest.Node{
+		IP: nodeIP(n) + "/24", Gateway: controlPlaneIP, Routes: map[string]string{}, Token: c.Token, Disk: "/dev/ubda",
+		Binds: map[string]string{
+			b.kubernetes:                        "/opt/kubernetes/bin",
+			filepath.Join(cacheDir(), "images"): "/opt/images/base",
+			c.imagesDir():                       "/opt/images/loaded",
+		},
+		Files: files,
+	}
+	for other := 1; other <= maxNodes; other++ {
+		if other != n {
+			node.Routes[nodePodCIDR(other)] = nodeIP(other)
+		}
+	}
+	for _, image := range b.images {
+		node.Images = append(node.Images, "/opt/images/base/"+filepath.Base(image))
+	}
+	node.Services = []guest.Service{
+		{Name: "containerd", Args: []string{"containerd", "--config", "/etc/containerd/config.toml"}, Log: "/dev/ttyS0", Wait: "/run/containerd/containerd.sock"},
+		{Name: "kubelet", Args: []string{
+			"kubelet", "--config=/etc/kubernetes/kubelet.yaml", "--kubeconfig=/etc/kubernetes/kubelet.conf",
+			"--hostname-override=" + nodeName(n), "--node-ip=" + nodeIP(n),
+		}, Log: "/dev/ttyS1"},
+		{Name: "kube-proxy", Args: []string{
+			"kube-proxy", "--kubeconfig=/etc/kubernetes/kube-proxy.conf", "--proxy-mode=iptables", "--cluster-cidr=" + podCIDR,
+			"--hostname-override=" + nodeName(n), "--conntrack-max-per-core=0", "--conntrack-tcp-timeout-established=0", "--conntrack-tcp-timeout-close-wait=0",
+		}, Log: "/dev/ttyS2"},
+	}
+	return guest.Spec{Hostname: nodeName(n), Modules: modules, Node: node}, nil
+}
+
+// stopNode cuts the node's power.
+func (c *cluster) stopNode(n int) error { return c.kill(nodeName(n)) }
+
+// execNode runs a command on the node.
+func (c *cluster) execNode(n int, args []string, stdout, stderr *os.File) (int, error) {
+	conn, err := c.dialNode(n)
+	if err != nil {
+		return 0, fmt.Errorf("reach %s: %w (is it running?)", nodeName(n), err)
+	}
+	defer conn.Close()
+	return guest.Exec(conn, c.Token, args, stdout, stderr)
+}
+
+// onNode runs a command on the node for ourselves.
+func (c *cluster) onNode(n int, args ...string) error {
+	conn, err := c.dialNode(n)
+	if err != nil {
+		return fmt.Errorf("reach %s: %w", nodeName(n), err)
+	}
+	defer conn.Close()
+	var out strings.Builder
+	code, err := guest.Exec(conn, c.Token, args, &out, &out)
+	if err != nil {
+		return err
+	}
+	if code != 0 {
+		return fmt.Errorf("%s on %s: exit code %d: %s", strings.Join(args, " "), nodeName(n), code, strings.TrimSpace(out.String()))
+	}
+	return nil
+}
+
+// dialNode connects from inside the cluster's network namespace: nodes are not reachable from outside.
+func (c *cluster) dialNode(n int) (net.Conn, error) {
+	var conn net.Conn
+	err := inNamespace("/run/netns/"+c.netns(), func() error {
+		fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), "node")
+		defer f.Close()
+		limit := syscall.Timeval{Sec: 5}
+		if err := syscall.SetsockoptTimeval(fd, syscall.SOL_SOCKET, syscall.SO_SNDTIMEO, &limit); err != nil {
+			return err
+		}
+		address := &syscall.SockaddrInet4{Port: controlPort, Addr: [4]byte(net.ParseIP(nodeIP(n)).To4())}
+		if err := syscall.Connect(fd, address); err != nil {
+			return os.NewSyscallError("connect", err)
+		}
+		conn, err = net.FileConn(f)
+		return err
+	})
+	return conn, err
+}
+
+// waitForControl waits until the node accepts commands: it is on the network and has its root.
+func (c *cluster) waitForControl(ctx context.Context, n int) error {
+	return waitFor(ctx, time.Minute, nodeName(n)+" to boot", func() error { return c.onNode(n, "true") })
+}
+
+// waitForNode waits until the kubelet says Ready, and says more than "timeout" when it does not.
+func (c *cluster) waitForNode(ctx context.Context, n int, kubectl kubectl) error {
+	err := waitFor(ctx, 4*time.Minute, nodeName(n)+" to be Ready", func() error {
+		if !c.nodeRunning(n) {
+			return errors.New("its machine ended")
+		}
+		out, err := kubectl.run(ctx, nil, "get", "node", nodeName(n), "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		if err != nil {
+			return err
+		}
+		if out != "True" {
+			return fmt.Errorf("Ready is %q", out)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w\nthe end of %s:\n%s", err, c.consoleLog(n), tail(c.consoleLog(n)))
+	}
+	return nil
+}

@@ -1,0 +1,252 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"text/tabwriter"
+)
+
+// parseFor parses a verb's arguments and finds its cluster. Flags may stand before or after the first arguments.
+func parseFor(verb string, args []string, least int) (*cluster, []string, error) {
+	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
+	name := nameFlag(flags)
+	if err := flags.Parse(args); err != nil {
+		return nil, nil, exitError{2, ""}
+	}
+	if flags.NArg() < least {
+		return nil, nil, exitError{2, verb + ": too few arguments"}
+	}
+	c, err := existing(*name)
+	return c, flags.Args(), err
+}
+
+func kubeconfigCommand(args []string) error {
+	c, _, err := parseFor("kubeconfig", args, 0)
+	if err == nil {
+		fmt.Println(c.kubeconfig())
+	}
+	return err
+}
+
+// statusCommand fails when something that should run does not.
+func statusCommand(args []string) error {
+	c, _, err := parseFor("status", args, 0)
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	t := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "PART\tSTATE\tPID\tLOG")
+	broken := false
+	row := func(name, log, note string) {
+		p, alive := c.running(name)
+		state, pid := "running"+note, strconv.Itoa(p.PID)
+		if !alive {
+			state, pid, broken = "stopped", "-", true
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", name, state, pid, log)
+	}
+	for _, d := range c.controlPlane() {
+		row(d.name, c.logFile(d.name), "")
+	}
+	for n := 1; n <= c.Nodes; n++ {
+		note := ""
+		if !c.connected(ctx, n) {
+			note = ", disconnected"
+		}
+		row(nodeName(n), c.consoleLog(n), note)
+	}
+	t.Flush()
+	fmt.Printf("kubeconfig: %s\n", c.kubeconfig())
+	if broken {
+		return exitError{1, "not everything runs; `cluster up` starts it again"}
+	}
+	return nil
+}
+
+// nodeCommand is `node stop|start|disconnect|connect|exec NODE`.
+func nodeCommand(args []string) error {
+	c, args, err := parseFor("node", args, 2)
+	if err != nil {
+		return err
+	}
+	n, err := c.nodeNumber(args[1])
+	if err != nil {
+		return err
+	}
+	ctx, stop := interruptible()
+	defer stop()
+	switch args[0] {
+	case "stop":
+		return c.stopNode(n)
+	case "start":
+		return c.restartNode(ctx, n)
+	case "disconnect":
+		return c.disconnect(ctx, n)
+	case "connect":
+		return c.connect(ctx, n)
+	case "exec":
+		return c.execCommand(n, args[2:])
+	}
+	return exitError{2, "node: stop, start, disconnect, connect or exec"}
+}
+
+func (c *cluster) execCommand(n int, args []string) error {
+	if len(args) > 0 && args[0] == "--" {
+		args = args[1:]
+	}
+	if len(args) == 0 {
+		return exitError{2, "node exec: no command"}
+	}
+	code, err := c.execNode(n, args, os.Stdout, os.Stderr)
+	if err != nil {
+		return err
+	}
+	return exitError{code: code}
+}
+
+// restartNode switches a node on and waits until it is Ready.
+func (c *cluster) restartNode(ctx context.Context, n int) error {
+	unlock, err := lockCluster(c.Name)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	p := newProgress()
+	dir, err := kubernetes.build(ctx, p)
+	if err != nil {
+		return err
+	}
+	images, err := buildImages(ctx, p)
+	if err != nil {
+		return err
+	}
+	if !c.nodeRunning(n) {
+		if err := c.startNode(ctx, n, built{dir, images}); err != nil {
+			return err
+		}
+		// Until the kubelet reports, the API still has what it said before.
+		if err := c.waitForControl(ctx, n); err != nil {
+			return err
+		}
+	}
+	return c.waitForNode(ctx, n, c.kubectl(dir))
+}
+
+func (c *cluster) nodeNumber(name string) (int, error) {
+	for n := 1; n <= c.Nodes; n++ {
+		if name == nodeName(n) || name == strconv.Itoa(n) {
+			return n, nil
+		}
+	}
+	return 0, fmt.Errorf("cluster %s has no node %q", c.Name, name)
+}
+
+func consoleCommand(args []string) error {
+	c, args, err := parseFor("console", args, 1)
+	if err != nil {
+		return err
+	}
+	n, err := c.nodeNumber(args[0])
+	if err == nil {
+		fmt.Println(c.consoleLog(n))
+	}
+	return err
+}
+
+// loadImageCommand imports images into all nodes: archives, or names of images that hack/images/build has put into the cache.
+func loadImageCommand(args []string) error {
+	c, args, err := parseFor("load-image", args, 1)
+	if err != nil {
+		return err
+	}
+	for _, image := range args {
+		file, err := findImage(image)
+		if err != nil {
+			return err
+		}
+		if err := c.loadImage(file); err != nil {
+			return fmt.Errorf("load %s: %w", image, err)
+		}
+	}
+	return nil
+}
+
+// findImage returns the archive of an image given by its path or its name.
+func findImage(image string) (string, error) {
+	cached := filepath.Join(cacheDir(), "images", imageFileName(image)+".tar")
+	for _, file := range []string{image, cached} {
+		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
+			return file, nil
+		}
+	}
+	return "", fmt.Errorf("neither %s nor %s exists", image, cached)
+}
+
+func (c *cluster) loadImage(file string) error {
+	name, err := c.offerImage(file)
+	if err != nil {
+		return err
+	}
+	failed := make([]error, c.Nodes)
+	var nodes sync.WaitGroup
+	for n := 1; n <= c.Nodes; n++ {
+		nodes.Go(func() {
+			failed[n-1] = c.onNode(n, "ctr", "-n", "k8s.io", "images", "import", "/opt/images/loaded/"+name)
+		})
+	}
+	nodes.Wait()
+	return errors.Join(failed...)
+}
+
+// offerImage puts the archive where the nodes see it. Its name comes from its content: a node may still have the old content of
+// a name in its memory.
+func (c *cluster) offerImage(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	name := hex.EncodeToString(h.Sum(nil))[:16] + ".tar"
+	target := filepath.Join(c.imagesDir(), name)
+	if _, err := os.Stat(target); err == nil {
+		return name, nil
+	}
+	if os.Link(file, target) == nil {
+		return name, nil
+	}
+	return name, copyFile(file, target)
+}
+
+func usage(all []verb) string {
+	var text strings.Builder
+	text.WriteString("usage:\n")
+	for _, v := range all {
+		fmt.Fprintf(&text, "  cluster %s\n        %s\n", v.usage, v.help)
+	}
+	return text.String()
+}
+
+func findVerb(all []verb, name string) (verb, bool) {
+	i := slices.IndexFunc(all, func(v verb) bool { return v.name == name })
+	if i < 0 {
+		return verb{}, false
+	}
+	return all[i], true
+}
