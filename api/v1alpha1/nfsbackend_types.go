@@ -50,12 +50,13 @@ type NFSBackendSpec struct {
 	// server describes NFS servers that the operator runs.
 	// +optional
 	Server *ManagedServer `json:"server,omitempty"`
-	// external describes an NFS server that exists elsewhere.
+	// external describes an NFS server that exists elsewhere. It is reserved: this version accepts it and makes the
+	// backend Stalled with the reason ExternalNotSupported.
 	// +optional
 	External *ExternalServer `json:"external,omitempty"`
-	// deletionPolicy says what becomes of the disks when the NFSBackend is deleted. Retain keeps the
-	// PersistentVolumes with all data; an NFSBackend made anew under the same name takes them over. Delete
-	// gives them back to their StorageClass.
+	// deletionPolicy says what becomes of the disks when the NFSBackend is deleted, which is only possible once it
+	// holds no volume. Retain keeps the disks' claims; an NFSBackend made anew under the same name takes them
+	// over. Delete deletes the claims and gives their PersistentVolumes back the reclaim policy that they came with.
 	// +optional
 	// +default="Retain"
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -73,6 +74,8 @@ const (
 )
 
 // ManagedServer describes NFS servers that the operator runs.
+//
+// +kubebuilder:validation:XValidation:rule="self.graceSeconds >= self.leaseSeconds",message="graceSeconds must be at least leaseSeconds: a client notices a restart only when it renews its lease"
 type ManagedServer struct {
 	// shards is the number of independent servers, each with a disk and an address of its own. It may grow.
 	// +optional
@@ -125,17 +128,21 @@ type ServerStorage struct {
 	VolumeClaimTemplate VolumeClaimTemplate `json:"volumeClaimTemplate,omitzero"`
 }
 
-// VolumeClaimTemplate describes the claim of a server's disk: a raw block device.
+// VolumeClaimTemplate describes the claim of a server's disk: a raw block device, which must be blank or hold the data of
+// a backend of this name.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName)",message="storageClassName is immutable: the disk exists"
 type VolumeClaimTemplate struct {
 	// storageClassName is the class of the disk; the cluster's default class where it is absent.
 	// +optional
+	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="storageClassName is immutable: the disk exists"
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// size of the disk, at least 1Gi. It may grow where the class allows expansion.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi"
-	// +kubebuilder:validation:XValidation:rule="quantity(self).compareTo(quantity(oldSelf)) >= 0",message="size may only grow: a file system that holds volumes cannot shrink"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="size may only grow: a file system that holds volumes cannot shrink"
 	Size resource.Quantity `json:"size,omitzero"`
 }
 
@@ -234,6 +241,9 @@ type ShardStatus struct {
 	// allocated is what is promised of it.
 	// +optional
 	Allocated *resource.Quantity `json:"allocated,omitempty"`
+	// available is what can still be promised: the size of the largest volume that can be made here.
+	// +optional
+	Available *resource.Quantity `json:"available,omitempty"`
 	// volumes on this server.
 	// +optional
 	Volumes *int32 `json:"volumes,omitempty"`

@@ -46,7 +46,7 @@ type StorageProfileList struct {
 
 // StorageProfileSpec is what a StorageProfile should be.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.minVolumeSize) || !has(self.maxVolumeSize) || quantity(self.minVolumeSize).compareTo(quantity(self.maxVolumeSize)) <= 0",message="minVolumeSize must not exceed maxVolumeSize"
+// +kubebuilder:validation:XValidation:rule="!has(self.minVolumeSize) || !has(self.maxVolumeSize) || quantity(string(self.minVolumeSize)).compareTo(quantity(string(self.maxVolumeSize))) <= 0",message="minVolumeSize must not exceed maxVolumeSize"
 type StorageProfileSpec struct {
 	// backendRef names the NFSBackend that new volumes are made on.
 	// +required
@@ -67,13 +67,16 @@ type StorageProfileSpec struct {
 	// +optional
 	// +default="Allowed"
 	VolumeExpansion VolumeExpansion `json:"volumeExpansion,omitempty"`
-	// mountOptions of the NFS mounts, added to the driver's own. A node's first mount from a server fixes some of
-	// them for all mounts from it.
+	// mountOptions of the NFS mounts, as in nfs(5), added to the driver's own. The version, the transport and the
+	// addresses are the driver's, and nconnect is at most 8. A node's first mount from a server fixes some of them
+	// for all mounts from it, so the profiles of one backend should agree. They act on new volumes only.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]*(=[A-Za-z0-9_.:/-]+)?$`
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(vers|nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|port|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|remount|ro|rw)(=|$)'))",message="the driver chooses version, transport, addresses, ports and security flavour of its mounts; bg and remount have no meaning here; read-only is asked for by the access mode"
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^nconnect(=|$)') || o.matches('^nconnect=[1-8]$'))",message="nconnect must be 1 to 8: servers can hang with more connections from one client"
 	MountOptions []string `json:"mountOptions,omitempty"`
 	// directory is how the root directory of a new volume is made. Later edits act on new volumes only.
 	// +optional

@@ -399,6 +399,11 @@ func (in *ShardStatus) DeepCopyInto(out *ShardStatus) {
 		x := (*in).DeepCopy()
 		*out = &x
 	}
+	if in.Available != nil {
+		in, out := &in.Available, &out.Available
+		x := (*in).DeepCopy()
+		*out = &x
+	}
 	if in.Volumes != nil {
 		in, out := &in.Volumes, &out.Volumes
 		*out = new(int32)

@@ -1,0 +1,100 @@
+// Package apply brings objects to what they should be by server-side apply, and writes nothing when they already are.
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+// Configuration is what the generated apply configurations of named objects have in common.
+type Configuration interface {
+	comparable
+	runtime.ApplyConfiguration
+	GetKind() *string
+	GetName() *string
+	GetNamespace() *string
+}
+
+// Extractor is the generated function that reads back from a live object what a field manager has applied to it.
+type Extractor[T client.Object, C Configuration] func(live T, fieldManager string) (C, error)
+
+// Object brings the object to desired. It fills live with what was there before (an empty object when there was none)
+// and tells whether it wrote.
+//
+// What we applied last is read back from the live object's managed fields, with the values that those fields have
+// now. A field that somebody else has changed is no longer ours and is missing there; so the object is as it should be
+// exactly when that equals desired. An object that is not in a filtered cache is taken for missing, and applied.
+func Object[T client.Object, C Configuration](ctx context.Context, c client.Client, live T, desired C, extract Extractor[T, C]) (bool, error) {
+	key := client.ObjectKey{Name: deref(desired.GetName()), Namespace: deref(desired.GetNamespace())}
+	err := c.Get(ctx, key, live)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get %s %s: %w", deref(desired.GetKind()), key.Name, err)
+	}
+	if err == nil {
+		same, err := matches(live, desired, extract)
+		if err != nil {
+			return false, err
+		}
+		if same {
+			return false, nil
+		}
+	}
+	if err := c.Apply(ctx, desired, client.FieldOwner(names.FieldOwner), client.ForceOwnership); err != nil {
+		return false, fmt.Errorf("apply %s %s: %w", deref(desired.GetKind()), key.Name, err)
+	}
+	return true, nil
+}
+
+func matches[T client.Object, C Configuration](live T, desired C, extract Extractor[T, C]) (bool, error) {
+	applied, err := extract(live, names.FieldOwner)
+	if err != nil {
+		return false, fmt.Errorf("read what was applied to %s: %w", live.GetName(), err)
+	}
+	have, err := normalize(applied)
+	if err != nil {
+		return false, err
+	}
+	want, err := normalize(desired)
+	if err != nil {
+		return false, err
+	}
+	return reflect.DeepEqual(have, want), nil
+}
+
+// normalize compares by what goes over the wire, so that nil and empty are one and quantities have one spelling.
+func normalize(configuration any) (any, error) {
+	text, err := json.Marshal(configuration)
+	if err != nil {
+		return nil, err
+	}
+	var out any
+	return out, json.Unmarshal(text, &out)
+}
+
+// Delete deletes what may be gone already. The object is the one that was read: another of the same name is let alone.
+func Delete(ctx context.Context, c client.Client, obj client.Object) error {
+	if !obj.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	uid := obj.GetUID()
+	err := c.Delete(ctx, obj, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete %T %s: %w", obj, obj.GetName(), err)
+	}
+	return nil
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
+}

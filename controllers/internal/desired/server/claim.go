@@ -1,0 +1,82 @@
+package server
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+// Claim is the PersistentVolumeClaim of the shard's disk. It carries our finalizer, so that a namespace that is deleted
+// waits for a person instead of destroying the data.
+func Claim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
+	spec := corev1ac.PersistentVolumeClaimSpec().
+		WithVolumeMode(corev1.PersistentVolumeBlock).
+		// Not ReadWriteOncePod: most drivers of local disks, and hand-made PersistentVolumes, do not offer it.
+		WithAccessModes(corev1.ReadWriteOnce).
+		WithResources(corev1ac.VolumeResourceRequirements().
+			WithRequests(corev1.ResourceList{corev1.ResourceStorage: s.size()}))
+	if class := s.storageClass(); class != nil {
+		spec.WithStorageClassName(*class)
+	}
+	claim := corev1ac.PersistentVolumeClaim(s.ClaimName(), s.Namespace).
+		WithLabels(s.guardedLabels()).
+		WithFinalizers(names.Finalizer).
+		WithSpec(spec)
+	if s.ServerID != "" {
+		claim.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})
+	}
+	return claim
+}
+
+// storageClass is immutable in a claim: a disk that is adopted keeps the class that it has.
+func (s Shard) storageClass() *string {
+	if s.Claim != nil {
+		return s.Claim.Spec.StorageClassName
+	}
+	return s.Backend.Spec.Server.Storage.VolumeClaimTemplate.StorageClassName
+}
+
+// ProtectedVolume is what we own of the disk's PersistentVolume: it survives its claim, whatever becomes of that.
+func ProtectedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
+	return volumeWithPolicy(s, volume, corev1.PersistentVolumeReclaimRetain)
+}
+
+// ReleasedVolume gives the PersistentVolume back the reclaim policy that it came with.
+func ReleasedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
+	return volumeWithPolicy(s, volume, formerPolicy(volume))
+}
+
+func volumeWithPolicy(s Shard, volume *corev1.PersistentVolume, policy corev1.PersistentVolumeReclaimPolicy) *corev1ac.PersistentVolumeApplyConfiguration {
+	return corev1ac.PersistentVolume(volume.Name).
+		WithLabels(s.labels()).
+		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(formerPolicy(volume))}).
+		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(policy))
+}
+
+func formerPolicy(volume *corev1.PersistentVolume) corev1.PersistentVolumeReclaimPolicy {
+	if noted, ok := volume.Annotations[meta.AnnotationReclaimPolicy]; ok {
+		return corev1.PersistentVolumeReclaimPolicy(noted)
+	}
+	return volume.Spec.PersistentVolumeReclaimPolicy
+}
+
+// OnNetwork tells whether a disk can be reached from more than one node.
+func OnNetwork(volume *corev1.PersistentVolume) bool {
+	if volume.Spec.Local != nil || volume.Spec.HostPath != nil {
+		return false
+	}
+	if volume.Spec.NodeAffinity == nil || volume.Spec.NodeAffinity.Required == nil {
+		return true
+	}
+	for _, term := range volume.Spec.NodeAffinity.Required.NodeSelectorTerms {
+		for _, expression := range term.MatchExpressions {
+			// Local disks of CSI drivers use topology keys of their own; zones and regions hold more than one node.
+			if expression.Key != corev1.LabelTopologyZone && expression.Key != corev1.LabelTopologyRegion {
+				return false
+			}
+		}
+	}
+	return true
+}

@@ -1,0 +1,126 @@
+package server
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/podspec"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+const (
+	volumeData   = "data"
+	volumeConfig = "config"
+	volumeTLS    = "tls"
+	volumeRun    = "run"
+	volumeTmp    = "tmp"
+	volumeMount  = "mount"
+
+	dirConfig = "/etc/nfs-operator/config"
+
+	// terminationSeconds is enough to write back the page cache of a slow disk, to stop Ganesha and to unmount.
+	terminationSeconds = 90
+	// networkTolerationSeconds is how long a server whose disk can follow it waits for its node to come back.
+	networkTolerationSeconds = 60
+)
+
+// capabilities is all that the agent and Ganesha need; the container is not privileged.
+var capabilities = []corev1.Capability{
+	"CHOWN", "FOWNER", "SETUID", "SETGID", // act for the clients' users
+	"DAC_OVERRIDE",
+	"DAC_READ_SEARCH", // open_by_handle_at: NFS file handles
+	"FSETID",          // or setgid bits of directories vanish
+	"SYS_ADMIN",       // mount the disk, set quotas
+	"SYS_RESOURCE",    // PR_SET_IO_FLUSHER: or a client on the server's own node can deadlock when memory is short
+}
+
+func podSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
+	server := s.Backend.Spec.Server
+	spec := corev1ac.PodSpec().
+		WithServiceAccountName(names.ComponentServer).
+		WithAutomountServiceAccountToken(false).
+		WithEnableServiceLinks(false).
+		WithTerminationGracePeriodSeconds(terminationSeconds).
+		WithSecurityContext(corev1ac.PodSecurityContext().
+			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
+		WithTolerations(podspec.Tolerations(server.Tolerations)...).
+		WithContainers(container(s)).
+		WithVolumes(
+			corev1ac.Volume().WithName(volumeData).WithPersistentVolumeClaim(
+				corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(s.ClaimName())),
+			corev1ac.Volume().WithName(volumeConfig).WithConfigMap(
+				corev1ac.ConfigMapVolumeSource().WithName(s.Name())),
+			corev1ac.Volume().WithName(volumeTLS).WithSecret(
+				corev1ac.SecretVolumeSource().WithSecretName(s.Name()).WithDefaultMode(0o400)),
+			podspec.MemoryDir(volumeRun),
+			podspec.EmptyDir(volumeTmp),
+			// Where the agent mounts the disk over; the root file system is read-only.
+			podspec.EmptyDir(volumeMount),
+		)
+	if len(server.NodeSelector) > 0 {
+		spec.WithNodeSelector(server.NodeSelector)
+	}
+	return spec
+}
+
+func container(s Shard) *corev1ac.ContainerApplyConfiguration {
+	return corev1ac.Container().
+		WithName("server").
+		WithImage(s.Image).
+		WithImagePullPolicy(corev1.PullIfNotPresent).
+		WithArgs("agent").
+		WithPorts(
+			podspec.Port("nfs", names.PortNFS),
+			podspec.Port("agent", names.PortAgent),
+			podspec.Port("health", names.PortAgentHealth),
+		).
+		WithResources(resources(s)).
+		WithSecurityContext(corev1ac.SecurityContext().
+			WithReadOnlyRootFilesystem(true).
+			// The default profile of AppArmor denies mount(2).
+			WithAppArmorProfile(corev1ac.AppArmorProfile().WithType(corev1.AppArmorProfileTypeUnconfined)).
+			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL").WithAdd(capabilities...))).
+		WithVolumeDevices(corev1ac.VolumeDevice().WithName(volumeData).WithDevicePath(names.DataDevice)).
+		WithVolumeMounts(
+			podspec.ReadOnly(volumeConfig, dirConfig),
+			podspec.ReadOnly(volumeTLS, names.DirTLS),
+			podspec.Mount(volumeRun, "/run"),
+			podspec.Mount(volumeTmp, "/tmp"),
+			podspec.Mount(volumeMount, names.DataDir),
+		).
+		// A large disk takes a while to format or to check; until the agent answers at all, liveness stays away.
+		WithStartupProbe(healthProbe("/livez").WithPeriodSeconds(1).WithFailureThreshold(300)).
+		WithLivenessProbe(healthProbe("/livez").WithPeriodSeconds(10).WithFailureThreshold(6)).
+		WithReadinessProbe(healthProbe("/readyz").WithPeriodSeconds(2).WithFailureThreshold(2))
+}
+
+func healthProbe(path string) *corev1ac.ProbeApplyConfiguration {
+	return corev1ac.Probe().
+		WithTimeoutSeconds(5).
+		WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health")))
+}
+
+func resources(s Shard) *corev1ac.ResourceRequirementsApplyConfiguration {
+	if r := s.Backend.Spec.Server.Resources; r != nil {
+		return corev1ac.ResourceRequirements().WithRequests(r.Requests).WithLimits(r.Limits)
+	}
+	return podspec.Requests("100m", "256Mi")
+}
+
+// evictionTolerations keep a server on a node that is unwell for as long as it makes sense: without limit where the
+// disk can be used on that node only, for an eviction would only kill a server that may still work.
+func evictionTolerations(diskOnNetwork bool) []*corev1ac.TolerationApplyConfiguration {
+	var tolerations []*corev1ac.TolerationApplyConfiguration
+	for _, taint := range []string{corev1.TaintNodeNotReady, corev1.TaintNodeUnreachable} {
+		toleration := corev1ac.Toleration().
+			WithKey(taint).
+			WithOperator(corev1.TolerationOpExists).
+			WithEffect(corev1.TaintEffectNoExecute)
+		if diskOnNetwork {
+			toleration.WithTolerationSeconds(networkTolerationSeconds)
+		}
+		tolerations = append(tolerations, toleration)
+	}
+	return tolerations
+}

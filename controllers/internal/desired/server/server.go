@@ -1,0 +1,63 @@
+// Package server builds the objects of one NFS server, a shard of an NFSBackend: pure functions, one file per object.
+package server
+
+import (
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+// Shard is what the builders need to know of one server.
+type Shard struct {
+	// Backend is the custom resource; it has a server.
+	Backend *v1alpha1.NFSBackend
+	// Number of the shard, from 0.
+	Number int32
+	// Namespace of all operands.
+	Namespace string
+	// Image of the server.
+	Image string
+	// Claim is the live PersistentVolumeClaim of the disk, nil when there is none.
+	Claim *corev1.PersistentVolumeClaim
+	// ServerID is the identity of the server on the disk, as its agent said; empty until one has.
+	ServerID string
+	// Address is the ClusterIP that clients may have mounted from, empty when there never was one.
+	Address string
+	// InUse is whether the operands must not be deleted.
+	InUse bool
+	// DiskOnNetwork is whether the disk can follow the server to another node.
+	DiskOnNetwork bool
+}
+
+// Name of the shard's objects.
+func (s Shard) Name() string { return names.Shard(s.Backend.Name, s.Number) }
+
+// ClaimName is the name of its disk's claim.
+func (s Shard) ClaimName() string { return names.DataClaim(s.Backend.Name, s.Number) }
+
+func (s Shard) labels() map[string]string { return meta.Shard(s.Backend.Name, s.Number) }
+
+// guardedLabels are the labels of operands whose deletion would cut off data.
+func (s Shard) guardedLabels() map[string]string {
+	labels := s.labels()
+	if s.InUse {
+		labels[meta.LabelInUse] = "true"
+	}
+	return labels
+}
+
+func (s Shard) size() resource.Quantity {
+	size := s.Backend.Spec.Server.Storage.VolumeClaimTemplate.Size
+	if s.Claim == nil {
+		return size
+	}
+	// An adopted disk may be larger than what is asked for now, and a claim cannot shrink.
+	if live := s.Claim.Spec.Resources.Requests[corev1.ResourceStorage]; live.Cmp(size) > 0 {
+		return live
+	}
+	return size
+}

@@ -1,0 +1,64 @@
+// Package install answers whether this operator is the one that owns the cluster's driver. Custom resources are
+// cluster-wide and leases are not, so two installations in two namespaces would fight without noticing.
+package install
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+)
+
+// DriverName is the name of the only NFSDriver.
+const DriverName = "default"
+
+// State is whose the driver is.
+type State int
+
+const (
+	// Unclaimed means that nobody has claimed it yet: wait.
+	Unclaimed State = iota
+	// Ours means: go on.
+	Ours
+	// Foreign means that another installation owns it: stand aside.
+	Foreign
+)
+
+// Claim is the claim of one installation, by its namespace.
+type Claim struct {
+	Client    client.Reader
+	Namespace string
+}
+
+// State reads the claim on NFSDriver/default.
+func (c Claim) State(ctx context.Context) (State, error) {
+	driver := &v1alpha1.NFSDriver{}
+	err := c.Client.Get(ctx, client.ObjectKey{Name: DriverName}, driver)
+	if client.IgnoreNotFound(err) != nil {
+		return Unclaimed, fmt.Errorf("get NFSDriver %s: %w", DriverName, err)
+	}
+	return c.stateOf(driver.Status.InstallNamespace), nil
+}
+
+func (c Claim) stateOf(namespace string) State {
+	switch namespace {
+	case "":
+		return Unclaimed
+	case c.Namespace:
+		return Ours
+	default:
+		return Foreign
+	}
+}
+
+// Check is a readiness check: an installation that stands aside is not ready, and says why.
+func (c Claim) Check(r *http.Request) error {
+	state, err := c.State(r.Context())
+	if err == nil && state == Foreign {
+		return fmt.Errorf("NFSDriver %s belongs to an installation in another namespace, not to %s", DriverName, c.Namespace)
+	}
+	return err
+}
