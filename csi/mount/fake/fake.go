@@ -1,0 +1,147 @@
+// Package fake is a Mounter in memory, for tests of what uses one. Directories are real, so that callers can look.
+package fake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/nfs-operator/nfs-operator/csi/mount"
+)
+
+// Mounter keeps its mounts in memory.
+type Mounter struct {
+	mu          sync.Mutex
+	mounts      []mount.Mount
+	filesystems []mount.Filesystem
+	devices     map[string]string // by source
+	calls       []string
+	before      func(ctx context.Context, op, target string) error
+}
+
+var _ mount.Mounter = (*Mounter)(nil)
+
+// Before has f called at the start of every change ("mount", "bind", "unmount"); its error is the change's.
+func (m *Mounter) Before(f func(ctx context.Context, op, target string) error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.before = f
+}
+
+// Calls lists the changes that were asked for, in order, as "op target".
+func (m *Mounter) Calls() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.calls)
+}
+
+// Hold keeps a file system in the kernel's list after its last unmount, until Drop.
+func (m *Mounter) Hold(f mount.Filesystem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.filesystems = append(m.filesystems, f)
+}
+
+// Drop ends what Hold began.
+func (m *Mounter) Drop(f mount.Filesystem) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.filesystems = slices.DeleteFunc(m.filesystems, func(o mount.Filesystem) bool { return o == f })
+}
+
+func (m *Mounter) begin(ctx context.Context, op, target string) error {
+	m.mu.Lock()
+	m.calls = append(m.calls, op+" "+target)
+	before := m.before
+	m.mu.Unlock()
+	if before == nil {
+		return nil
+	}
+	return before(ctx, op, target)
+}
+
+// NFS implements mount.Mounter.
+func (m *Mounter) NFS(ctx context.Context, n mount.NFS) error {
+	if err := m.begin(ctx, "mount", n.Target); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	source := n.Address + ":" + n.Path
+	if m.devices == nil {
+		m.devices = map[string]string{}
+	}
+	if m.devices[source] == "" {
+		m.devices[source] = fmt.Sprintf("0:%d", 50+len(m.devices))
+	}
+	m.mounts = append(m.mounts, mount.Mount{
+		Source: source, Target: n.Target, FSType: "nfs4", Root: "/", Options: []string{"rw"}, Device: m.devices[source],
+	})
+	return nil
+}
+
+// Bind implements mount.Mounter.
+func (m *Mounter) Bind(ctx context.Context, source, target string, readOnly bool) error {
+	if err := m.begin(ctx, "bind", target); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	from, ok := mount.At(m.mounts, source)
+	if !ok {
+		return fmt.Errorf("nothing is mounted at %s", source)
+	}
+	m.mounts = slices.DeleteFunc(m.mounts, func(o mount.Mount) bool { return o.Target == target })
+	from.Target = target
+	if readOnly {
+		from.Options = []string{"ro"}
+	}
+	m.mounts = append(m.mounts, from)
+	return nil
+}
+
+// Unmount implements mount.Mounter.
+func (m *Mounter) Unmount(ctx context.Context, target string) error {
+	if err := m.begin(ctx, "unmount", target); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, o := range slices.Backward(m.mounts) {
+		if o.Target == target {
+			m.mounts = slices.Delete(m.mounts, i, i+1)
+			return nil
+		}
+	}
+	return fmt.Errorf("nothing is mounted at %s", target)
+}
+
+// Mounts implements mount.Mounter.
+func (m *Mounter) Mounts() ([]mount.Mount, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Clone(m.mounts), nil
+}
+
+// Filesystems implements mount.Mounter. A mounted file system's FSID is "fsid-" and its device.
+func (m *Mounter) Filesystems() ([]mount.Filesystem, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := slices.Clone(m.filesystems)
+	for _, o := range m.mounts {
+		list = append(list, mount.Filesystem{Device: o.Device, FSID: "fsid-" + o.Device})
+	}
+	return list, nil
+}
+
+// Usage implements mount.Mounter.
+func (m *Mounter) Usage(context.Context, string) (mount.Usage, error) {
+	return mount.Usage{TotalBytes: 1000, UsedBytes: 400, AvailableBytes: 600, TotalInodes: 10, UsedInodes: 4, AvailableInodes: 6}, nil
+}
+
+// MakeDir implements mount.Mounter.
+func (m *Mounter) MakeDir(path string) error { return mount.MakeDir(path) }
+
+// RemoveDir implements mount.Mounter.
+func (m *Mounter) RemoveDir(path string) error { return mount.RemoveDir(path) }

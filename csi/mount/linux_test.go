@@ -1,0 +1,139 @@
+package mount
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// This binary is also the child that a Linux starts.
+func TestMain(m *testing.M) {
+	switch {
+	case len(os.Args) == 3 && os.Args[1] == "child":
+		if err := RunChild(os.Args[2], os.Stdout); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	case len(os.Args) == 3 && os.Args[1] == "hang":
+		select {}
+	}
+	os.Exit(m.Run())
+}
+
+func TestErrnoOfChild(t *testing.T) {
+	l := NewLinux(os.Args[0], "child")
+	err := l.Unmount(t.Context(), filepath.Join(t.TempDir(), "missing"))
+	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EPERM) {
+		t.Errorf("Unmount of nothing: %v", err)
+	}
+	if errno := syscall.Errno(0); !errors.As(err, &errno) {
+		t.Errorf("%v is no errno", err)
+	}
+}
+
+func TestChildIsKilledAtDeadline(t *testing.T) {
+	l := NewLinux(os.Args[0], "hang")
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if err := l.Unmount(ctx, "/a"); !errors.Is(err, ErrTimeout) {
+		t.Fatalf("got %v, want ErrTimeout", err)
+	}
+	if !l.busy.TryAcquire("/a") {
+		t.Error("the path is busy although the child is gone")
+	}
+}
+
+func TestPathIsBusyWhileChildLives(t *testing.T) {
+	l := NewLinux(os.Args[0], "child")
+	if !l.busy.TryAcquire("/a") {
+		t.Fatal("busy at start")
+	}
+	if err := l.Unmount(t.Context(), "/a"); !errors.Is(err, ErrBusy) {
+		t.Errorf("got %v, want ErrBusy", err)
+	}
+}
+
+func TestUsageIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLinux("none")
+		release := make(chan struct{})
+		first := l.usage.DoChan("/dead", func() (any, error) { <-release; return Usage{TotalBytes: 1}, nil })
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := l.Usage(ctx, "/dead"); !errors.Is(err, ErrTimeout) {
+			t.Errorf("got %v, want ErrTimeout", err)
+		}
+		close(release)
+		<-first
+	})
+	l := NewLinux("none")
+	u, err := l.Usage(t.Context(), t.TempDir())
+	if err != nil || u.TotalBytes == 0 || u.UsedBytes+u.AvailableBytes > u.TotalBytes {
+		t.Errorf("Usage = %+v, %v", u, err)
+	}
+}
+
+func TestRemoveDirTakesNothingWithIt(t *testing.T) {
+	dir := t.TempDir()
+	full := filepath.Join(dir, "full")
+	file := filepath.Join(full, "data")
+	if err := errors.Join(MakeDir(full), MakeDir(full), os.WriteFile(file, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink(full, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{full, file, link} {
+		if RemoveDir(path) == nil {
+			t.Errorf("RemoveDir(%s) succeeded", path)
+		}
+		if _, err := os.Lstat(path); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := RemoveDir(filepath.Join(dir, "missing")); err != nil {
+		t.Errorf("RemoveDir of nothing: %v", err)
+	}
+}
+
+func TestMountsOfThisProcess(t *testing.T) {
+	mounts, err := NewLinux("none").Mounts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	proc, ok := At(mounts, "/proc")
+	if !ok || proc.FSType != "proc" || proc.IsNFS() || !slices.Contains(proc.Options, "rw") {
+		t.Errorf("/proc is %+v, %v", proc, ok)
+	}
+}
+
+func TestParseFilesystems(t *testing.T) {
+	const text = `NV SERVER   PORT DEV          FSID                              FSC
+v4 0a600001  801 0:52         2a:7b                             no 
+v4 fd000000000000000000000000000001  801 0:53 2b:7b no
+`
+	got, err := parseFilesystems(strings.NewReader(text))
+	want := []Filesystem{{Device: "0:52", FSID: "2a:7b"}, {Device: "0:53", FSID: "2b:7b"}}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestSource(t *testing.T) {
+	if got := source("10.0.0.1", "/x"); got != "10.0.0.1:/x" {
+		t.Error(got)
+	}
+	if got := source("fd00::1", "/x"); got != "[fd00::1]:/x" {
+		t.Error(got)
+	}
+}

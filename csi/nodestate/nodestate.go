@@ -1,0 +1,344 @@
+// Package nodestate is what a node plugin must remember across its restarts, in a directory of the host: the volumes
+// that are staged on the node, where their servers are, and a number that only rises. What the node tells the agents
+// rests on it, so a volume is written down before it is mounted and struck out after it is unmounted.
+package nodestate
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/renameio/v2"
+
+	"github.com/nfs-operator/nfs-operator/csi/mount"
+	"github.com/nfs-operator/nfs-operator/csi/volumeid"
+)
+
+// Volume is one that is staged, or about to be, or whose mount the kernel has not let go of yet.
+type Volume struct {
+	Handle      string `json:"handle"`
+	StagingPath string `json:"stagingPath"`
+	// Generation rises with every stage on this node.
+	Generation int64 `json:"generation"`
+	ReadOnly   bool  `json:"readOnly,omitempty"`
+	// SingleNode says that the volume's access mode admits one node at a time.
+	SingleNode bool `json:"singleNode,omitempty"`
+	// Lingering is set when the volume is unmounted, but the kernel still had its file system: it may write back.
+	Lingering *Lingering `json:"lingering,omitempty"`
+}
+
+// Lingering is a file system that outlives its last visible mount.
+type Lingering struct {
+	BootID     string           `json:"bootID"`
+	Filesystem mount.Filesystem `json:"filesystem"`
+}
+
+// Shard is the volume's shard.
+func (v Volume) Shard() volumeid.Shard {
+	id, _ := volumeid.ParseVolume(v.Handle) // checked on the way in
+	return id.Shard
+}
+
+// Server is a shard that this node has used.
+type Server struct {
+	// Address is where it was last reached: for a node that boots before the cluster's DNS.
+	Address string `json:"address"`
+	// Open says that its agent may hold grants of this node.
+	Open bool `json:"open"`
+}
+
+// Store is the directory and its contents.
+type Store struct {
+	dir    string
+	bootID string
+
+	mu         sync.Mutex
+	volumes    map[string]Volume
+	servers    map[volumeid.Shard]Server
+	generation int64
+	reserved   int64 // generations up to this one are written down as used
+}
+
+const (
+	volumePrefix   = "volume."
+	serverPrefix   = "server."
+	generationFile = "generation"
+	// The file is written once for so many generations.
+	generationBlock = 1000
+)
+
+// Open reads the directory, which is made where it is missing. A file that cannot be read is an error: to forget a
+// volume would be to close it under its pods.
+func Open(dir, bootID string, now time.Time) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &Store{dir: dir, bootID: bootID, volumes: map[string]Volume{}, servers: map[volumeid.Shard]Server{}}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if err := s.load(e.Name()); err != nil {
+			return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, e.Name()), err)
+		}
+	}
+	// The clock is for a directory that was lost with the node's disk, the file for a clock that was set back.
+	s.generation = max(s.reserved, now.UnixMilli())
+	s.reserved = s.generation
+	return s, nil
+}
+
+func (s *Store) load(name string) error {
+	text, err := os.ReadFile(filepath.Join(s.dir, name))
+	switch {
+	case strings.HasPrefix(name, "."): // a temporary file of a process that was killed
+		return os.Remove(filepath.Join(s.dir, name))
+	case err != nil:
+		return err
+	case name == generationFile:
+		return json.Unmarshal(text, &s.reserved)
+	case strings.HasPrefix(name, volumePrefix):
+		var v Volume
+		if err := json.Unmarshal(text, &v); err != nil {
+			return err
+		}
+		if _, err := volumeid.ParseVolume(v.Handle); err != nil {
+			return err
+		}
+		s.volumes[v.Handle] = v
+	case strings.HasPrefix(name, serverPrefix):
+		shard, err := volumeid.ParseShard(decode(strings.TrimPrefix(name, serverPrefix)))
+		if err != nil {
+			return err
+		}
+		var server Server
+		if err := json.Unmarshal(text, &server); err != nil {
+			return err
+		}
+		s.servers[shard] = server
+	}
+	return nil
+}
+
+// Begin writes a volume down that is about to be mounted, and gives it the next generation.
+func (s *Store) Begin(v Volume) (Volume, error) {
+	id, err := volumeid.ParseVolume(v.Handle)
+	if err != nil {
+		return Volume{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.Generation, err = s.next(); err != nil {
+		return Volume{}, err
+	}
+	v.Lingering = nil
+	if err := s.write(volumePrefix+encode(v.Handle), v); err != nil {
+		return Volume{}, err
+	}
+	s.volumes[v.Handle] = v
+	server := s.servers[id.Shard]
+	server.Open = true
+	return v, s.setServer(id.Shard, server)
+}
+
+// Get finds a volume.
+func (s *Store) Get(handle string) (Volume, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.volumes[handle]
+	return v, ok
+}
+
+// Forget strikes a volume out that is not mounted.
+func (s *Store) Forget(handle string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forget(handle)
+}
+
+func (s *Store) forget(handle string) error {
+	if _, ok := s.volumes[handle]; !ok {
+		return nil
+	}
+	if err := s.remove(volumePrefix + encode(handle)); err != nil {
+		return err
+	}
+	delete(s.volumes, handle)
+	return nil
+}
+
+// Linger notes that a volume is unmounted, and which file system the kernel still has of it.
+func (s *Store) Linger(handle string, f mount.Filesystem) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.volumes[handle]
+	if !ok {
+		return nil
+	}
+	v.Lingering = &Lingering{BootID: s.bootID, Filesystem: f}
+	if err := s.write(volumePrefix+encode(handle), v); err != nil {
+		return err
+	}
+	s.volumes[handle] = v
+	return nil
+}
+
+// Reconcile strikes out what the kernel does not hold any more: volumes written down whose mount never came to be, or
+// ended with the node's last boot, and lingering file systems that are gone. With all set it looks at every volume and
+// must not run beside a stage; else at the lingering ones only. It says which shards lost a volume.
+func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
+	mounts, errMounts := m.Mounts()
+	filesystems, errFilesystems := m.Filesystems()
+	if err := errors.Join(errMounts, errFilesystems); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var changed []volumeid.Shard
+	for handle, v := range s.volumes {
+		if v.Lingering == nil && !all || s.alive(v, mounts, filesystems) {
+			continue
+		}
+		if err := s.forget(handle); err != nil {
+			return changed, err
+		}
+		changed = append(changed, v.Shard())
+	}
+	return changed, nil
+}
+
+func (s *Store) alive(v Volume, mounts []mount.Mount, filesystems []mount.Filesystem) bool {
+	if v.Lingering != nil {
+		return v.Lingering.BootID == s.bootID && slices.Contains(filesystems, v.Lingering.Filesystem)
+	}
+	at, ok := mount.At(mounts, v.StagingPath)
+	return ok && at.IsNFS()
+}
+
+// HasLingering reports whether the kernel may still hold an unmounted volume.
+func (s *Store) HasLingering() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.volumes {
+		if v.Lingering != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// Truth is all that this node has of a shard, under a generation above each of its volumes'.
+func (s *Store) Truth(shard volumeid.Shard) (int64, []Volume, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	generation, err := s.next()
+	if err != nil {
+		return 0, nil, err
+	}
+	var list []Volume
+	for _, v := range s.volumes {
+		if v.Shard() == shard {
+			list = append(list, v)
+		}
+	}
+	slices.SortFunc(list, func(a, b Volume) int { return cmp.Compare(a.Handle, b.Handle) })
+	return generation, list, nil
+}
+
+// Server finds a shard that this node has used.
+func (s *Store) Server(shard volumeid.Shard) (Server, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	server, ok := s.servers[shard]
+	return server, ok
+}
+
+// OpenShards are the shards whose agents may hold grants of this node.
+func (s *Store) OpenShards() []volumeid.Shard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []volumeid.Shard
+	for shard, server := range s.servers {
+		if server.Open {
+			list = append(list, shard)
+		}
+	}
+	return list
+}
+
+// SetAddress remembers where a shard was reached.
+func (s *Store) SetAddress(shard volumeid.Shard, address string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	server := s.servers[shard]
+	server.Address = address
+	return s.setServer(shard, server)
+}
+
+// Close notes that a shard's agent has acknowledged that this node has none of its volumes, unless one was begun
+// since. It reports whether the shard is closed.
+func (s *Store) Close(shard volumeid.Shard) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.volumes {
+		if v.Shard() == shard {
+			return false, nil
+		}
+	}
+	server := s.servers[shard]
+	server.Open = false
+	return true, s.setServer(shard, server)
+}
+
+func (s *Store) setServer(shard volumeid.Shard, server Server) error {
+	if s.servers[shard] == server {
+		return nil
+	}
+	if err := s.write(serverPrefix+encode(shard.String()), server); err != nil {
+		return err
+	}
+	s.servers[shard] = server
+	return nil
+}
+
+func (s *Store) next() (int64, error) {
+	if s.generation >= s.reserved {
+		reserve := s.generation + generationBlock
+		if err := s.write(generationFile, reserve); err != nil {
+			return 0, err
+		}
+		s.reserved = reserve
+	}
+	s.generation++
+	return s.generation, nil
+}
+
+func (s *Store) write(name string, value any) error {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	if err := renameio.WriteFile(filepath.Join(s.dir, name), text, 0o600); err != nil {
+		return fmt.Errorf("write state: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) remove(name string) error {
+	if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove state: %w", err)
+	}
+	return nil
+}
+
+// A handle's slashes become dots in a file's name; a handle has none of its own.
+func encode(handle string) string { return strings.ReplaceAll(handle, "/", ".") }
+func decode(name string) string   { return strings.ReplaceAll(name, ".", "/") }

@@ -1,0 +1,209 @@
+package nodestate
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/csi/mount"
+	"github.com/nfs-operator/nfs-operator/csi/mount/fake"
+	"github.com/nfs-operator/nfs-operator/csi/volumeid"
+)
+
+const (
+	handleA = "main/0/aaaaaaaaaaaaaaaa"
+	handleB = "main/1/bbbbbbbbbbbbbbbb"
+	boot    = "boot-1"
+)
+
+var (
+	shard0 = volumeid.Shard{Backend: "main", Number: 0}
+	shard1 = volumeid.Shard{Backend: "main", Number: 1}
+	start  = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+func open(t *testing.T, dir, bootID string, now time.Time) *Store {
+	t.Helper()
+	s, err := Open(dir, bootID, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func begin(t *testing.T, s *Store, handle string) Volume {
+	t.Helper()
+	v, err := s.Begin(Volume{Handle: handle, StagingPath: "/staging/" + handle, SingleNode: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+func truth(t *testing.T, s *Store, shard volumeid.Shard) (int64, []Volume) {
+	t.Helper()
+	g, list, err := s.Truth(shard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return g, list
+}
+
+func TestRestartKeepsEverything(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, boot, start)
+	a := begin(t, s, handleA)
+	begin(t, s, handleB)
+	if err := s.SetAddress(shard0, "10.0.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Forget(handleB); err != nil {
+		t.Fatal(err)
+	}
+
+	s = open(t, dir, boot, start)
+	if _, list := truth(t, s, shard0); !slices.Equal(list, []Volume{a}) {
+		t.Errorf("volumes of shard 0: %+v, want %+v", list, a)
+	}
+	if _, list := truth(t, s, shard1); len(list) != 0 {
+		t.Errorf("volumes of shard 1: %+v", list)
+	}
+	if server, ok := s.Server(shard0); !ok || server != (Server{Address: "10.0.0.1", Open: true}) {
+		t.Errorf("shard 0: %+v", server)
+	}
+	// Shard 1 has no volume, but its agent does not know that yet.
+	if got := s.OpenShards(); len(got) != 2 {
+		t.Errorf("open shards: %v", got)
+	}
+	if closed, err := s.Close(shard1); err != nil || !closed {
+		t.Errorf("Close(1) = %v, %v", closed, err)
+	}
+	if closed, err := s.Close(shard0); err != nil || closed {
+		t.Errorf("Close(0) = %v, %v, but a volume is staged", closed, err)
+	}
+	if got := open(t, dir, boot, start).OpenShards(); !slices.Equal(got, []volumeid.Shard{shard0}) {
+		t.Errorf("open shards: %v", got)
+	}
+}
+
+func TestGenerationRises(t *testing.T) {
+	dir := t.TempDir()
+	last := int64(0)
+	clocks := []time.Time{start, start, start.Add(-time.Hour), start.Add(time.Hour), {}}
+	for _, now := range clocks {
+		s := open(t, dir, boot, now)
+		for range generationBlock + 5 {
+			g, _ := truth(t, s, shard0)
+			if g <= last {
+				t.Fatalf("generation %d after %d", g, last)
+			}
+			last = g
+		}
+		if v := begin(t, s, handleA); v.Generation <= last {
+			t.Fatalf("generation %d after %d", v.Generation, last)
+		} else {
+			last = v.Generation
+		}
+	}
+	// A node that lost its disk goes on by the clock.
+	if g, _ := truth(t, open(t, t.TempDir(), boot, start.Add(48*time.Hour)), shard0); g <= last {
+		t.Errorf("generation %d after %d", g, last)
+	}
+}
+
+func TestStartDropsWhatIsNotMounted(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir, boot, start)
+	mounted, crashed := begin(t, s, handleA), begin(t, s, handleB)
+	m := &fake.Mounter{}
+	if err := m.NFS(t.Context(), mount.NFS{Address: "10.0.0.1", Path: "/a", Target: mounted.StagingPath}); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, boot, start)
+	changed, err := s.Reconcile(m, true)
+	if err != nil || !slices.Equal(changed, []volumeid.Shard{shard1}) {
+		t.Errorf("Reconcile = %v, %v", changed, err)
+	}
+	if _, ok := s.Get(crashed.Handle); ok {
+		t.Error("a volume that was never mounted is still there")
+	}
+	if _, ok := s.Get(mounted.Handle); !ok {
+		t.Error("a mounted volume is gone")
+	}
+}
+
+func TestReconcileLeavesVolumesInProgressAlone(t *testing.T) {
+	s := open(t, t.TempDir(), boot, start)
+	begin(t, s, handleA)
+	if changed, err := s.Reconcile(&fake.Mounter{}, false); err != nil || len(changed) != 0 {
+		t.Errorf("Reconcile = %v, %v", changed, err)
+	}
+}
+
+func TestLingeringFilesystemKeepsItsVolume(t *testing.T) {
+	dir := t.TempDir()
+	held := mount.Filesystem{Device: "0:50", FSID: "1:2"}
+	m := &fake.Mounter{}
+	m.Hold(held)
+	s := open(t, dir, boot, start)
+	begin(t, s, handleA)
+	if err := s.Linger(handleA, held); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, boot, start)
+	if changed, err := s.Reconcile(m, true); err != nil || len(changed) != 0 || !s.HasLingering() {
+		t.Errorf("held: Reconcile = %v, %v", changed, err)
+	}
+	if _, list := truth(t, s, shard0); len(list) != 1 {
+		t.Errorf("announced: %v", list)
+	}
+	// The device number now belongs to another file system.
+	m.Drop(held)
+	m.Hold(mount.Filesystem{Device: "0:50", FSID: "9:9"})
+	if changed, err := s.Reconcile(m, false); err != nil || len(changed) != 1 || s.HasLingering() {
+		t.Errorf("gone: Reconcile = %v, %v", changed, err)
+	}
+}
+
+func TestRebootEndsLingering(t *testing.T) {
+	dir := t.TempDir()
+	held := mount.Filesystem{Device: "0:50", FSID: "1:2"}
+	m := &fake.Mounter{}
+	m.Hold(held) // the same numbers, by chance
+	s := open(t, dir, boot, start)
+	begin(t, s, handleA)
+	if err := s.Linger(handleA, held); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir, "boot-2", start)
+	if changed, err := s.Reconcile(m, true); err != nil || len(changed) != 1 {
+		t.Errorf("Reconcile = %v, %v", changed, err)
+	}
+}
+
+func TestUnreadableStateIsAnError(t *testing.T) {
+	for name, text := range map[string]string{
+		"volume.main.0.aaaaaaaaaaaaaaaa": "{",
+		"volume.x":                       `{"handle":"../../x"}`,
+		"server.main":                    `{}`,
+		"generation":                     `"x"`,
+	} {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(dir, boot, start); err == nil {
+			t.Errorf("%s with %s was read", name, text)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, ".generation123"), []byte("half"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open(t, dir, boot, start)
+	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
+		t.Errorf("left over: %v", entries)
+	}
+}
