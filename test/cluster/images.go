@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -138,4 +139,39 @@ func imageKey(image dockerarchive.Image) (string, error) {
 
 func imageFileName(image string) string {
 	return strings.NewReplacer("/", "_", ":", "_").Replace(image)
+}
+
+// packImageCommand is for hack/images/build: it writes an image of a few files into the cache, where load-image finds it by name.
+func packImageCommand(args []string) error {
+	flags := flag.NewFlagSet("pack-image", flag.ContinueOnError)
+	image := dockerarchive.Image{Files: map[string]string{}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
+	name := flags.String("name", "", "name and tag")
+	flags.StringVar(&image.Base, "base", "", "tar file of the layer below")
+	flags.StringVar(&image.User, "user", "", "UID:GID")
+	flags.Func("file", "/path/in/image=file, repeatable", func(s string) error {
+		inside, source, ok := strings.Cut(s, "=")
+		if !ok {
+			return fmt.Errorf("%q is not PATH=FILE", s)
+		}
+		image.Files[inside] = source
+		return nil
+	})
+	if err := flags.Parse(args); err != nil || *name == "" {
+		return exitError{2, "usage: cluster pack-image --name NAME:TAG [--base LAYER.tar] [--user UID:GID] --file /PATH=FILE... -- ENTRYPOINT..."}
+	}
+	image.Names, image.Entrypoint = []string{*name}, flags.Args()
+	file := cachedImage(*name)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := image.Write(file); err != nil {
+		return err
+	}
+	fmt.Println(file)
+	return nil
+}
+
+// cachedImage is where the archive of an image made by hack/images/build lies.
+func cachedImage(name string) string {
+	return filepath.Join(cacheDir(), "images", imageFileName(name)+".tar")
 }

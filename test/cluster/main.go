@@ -26,6 +26,7 @@ func verbs() []verb {
 		{"node", "node exec NODE COMMAND ARGS...", "run a command on a node", nodeCommand},
 		{"console", "console NODE", "print the path of the log of a node's kernel; those of its services lie beside it", consoleCommand},
 		{"envtest-assets", "envtest-assets", "print a directory for KUBEBUILDER_ASSETS (also has kubectl)", envtestCommand},
+		{"pack-image", "pack-image --name NAME:TAG --file /PATH=FILE... -- ENTRYPOINT...", "write an image into the cache (for hack/images/build)", packImageCommand},
 		{"vm", "vm run [--disk FILE-or-SIZE]... [--mem 1G] [--timeout 10m] -- COMMAND ARGS...", "run a command as root in a virtual machine with an NFS client and XFS", vmCommand},
 	}
 }

@@ -75,17 +75,17 @@ func (c *cluster) imagesDir() string       { return c.path("images") }
 func (c *cluster) initProgram() string     { return c.path("cluster") }
 
 // clusterName is part of the names of network interfaces, which have at most 15 characters.
-var clusterName = regexp.MustCompile(`^[a-z][a-z0-9]{0,9}$`)
+var clusterName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,9}$`)
 
 // nameFlag adds --name to a verb's flags.
 func nameFlag(flags *flag.FlagSet) *string {
-	return flags.String("name", envOr("NFS_OPERATOR_CLUSTER", defaultName), "name of the cluster, at most 10 letters and digits")
+	return flags.String("name", envOr("NFS_OPERATOR_CLUSTER", defaultName), "name of the cluster, at most 10 letters, digits and dashes")
 }
 
 // load reads the settings of the cluster of that name; fs.ErrNotExist if there is none.
 func load(name string) (*cluster, error) {
 	if !clusterName.MatchString(name) {
-		return nil, fmt.Errorf("%q is not a cluster's name: at most 10 lower-case letters and digits, a letter first", name)
+		return nil, fmt.Errorf("%q is not a cluster's name: at most 10 lower-case letters, digits and dashes, a letter first", name)
 	}
 	c := &cluster{Name: name}
 	data, err := os.ReadFile(c.settingsFile())

@@ -17,22 +17,34 @@ import (
 	"text/tabwriter"
 )
 
-// parseFor parses a verb's arguments and finds its cluster. Flags may stand before or after the first arguments.
-func parseFor(verb string, args []string, least int) (*cluster, []string, error) {
+// parseFor parses a verb's arguments and finds its cluster. Flags may stand before, between and after
+// them, up to the point where verbatim says that the rest belongs to someone else.
+func parseFor(verb string, args []string, least int, verbatim func(seen []string) bool) (*cluster, []string, error) {
 	flags := flag.NewFlagSet(verb, flag.ContinueOnError)
 	name := nameFlag(flags)
-	if err := flags.Parse(args); err != nil {
-		return nil, nil, exitError{2, ""}
+	var rest []string
+	for {
+		if err := flags.Parse(args); err != nil {
+			return nil, nil, exitError{2, ""}
+		}
+		if flags.NArg() == 0 {
+			break
+		}
+		rest, args = append(rest, flags.Arg(0)), flags.Args()[1:]
+		if verbatim != nil && verbatim(rest) {
+			rest = append(rest, args...)
+			break
+		}
 	}
-	if flags.NArg() < least {
+	if len(rest) < least {
 		return nil, nil, exitError{2, verb + ": too few arguments"}
 	}
 	c, err := existing(*name)
-	return c, flags.Args(), err
+	return c, rest, err
 }
 
 func kubeconfigCommand(args []string) error {
-	c, _, err := parseFor("kubeconfig", args, 0)
+	c, _, err := parseFor("kubeconfig", args, 0, nil)
 	if err == nil {
 		fmt.Println(c.kubeconfig())
 	}
@@ -41,7 +53,7 @@ func kubeconfigCommand(args []string) error {
 
 // statusCommand fails when something that should run does not.
 func statusCommand(args []string) error {
-	c, _, err := parseFor("status", args, 0)
+	c, _, err := parseFor("status", args, 0, nil)
 	if err != nil {
 		return err
 	}
@@ -78,7 +90,7 @@ func statusCommand(args []string) error {
 
 // nodeCommand is `node stop|start|disconnect|connect|exec NODE`.
 func nodeCommand(args []string) error {
-	c, args, err := parseFor("node", args, 2)
+	c, args, err := parseFor("node", args, 2, func(seen []string) bool { return seen[0] == "exec" && len(seen) == 2 })
 	if err != nil {
 		return err
 	}
@@ -155,7 +167,7 @@ func (c *cluster) nodeNumber(name string) (int, error) {
 }
 
 func consoleCommand(args []string) error {
-	c, args, err := parseFor("console", args, 1)
+	c, args, err := parseFor("console", args, 1, nil)
 	if err != nil {
 		return err
 	}
@@ -168,7 +180,7 @@ func consoleCommand(args []string) error {
 
 // loadImageCommand imports images into all nodes: archives, or names of images that hack/images/build has put into the cache.
 func loadImageCommand(args []string) error {
-	c, args, err := parseFor("load-image", args, 1)
+	c, args, err := parseFor("load-image", args, 1, nil)
 	if err != nil {
 		return err
 	}
@@ -186,7 +198,7 @@ func loadImageCommand(args []string) error {
 
 // findImage returns the archive of an image given by its path or its name.
 func findImage(image string) (string, error) {
-	cached := filepath.Join(cacheDir(), "images", imageFileName(image)+".tar")
+	cached := cachedImage(image)
 	for _, file := range []string{image, cached} {
 		if info, err := os.Stat(file); err == nil && info.Mode().IsRegular() {
 			return file, nil

@@ -51,6 +51,13 @@ func vmCommand(args []string) error {
 	if o.command = flags.Args(); len(o.command) == 0 {
 		return exitError{2, "vm run: no command"}
 	}
+	if err := uml.Installed(); err != nil {
+		ctx, stop := interruptible()
+		defer stop()
+		if err := ensurePackages(ctx, newProgress(), vmPackages); err != nil {
+			return err
+		}
+	}
 	runtime.LockOSThread() // the machine dies with the thread that started it
 	code, err := o.run()
 	if err != nil {

@@ -4,7 +4,6 @@ package dockerarchive
 
 import (
 	"archive/tar"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -12,14 +11,16 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
 )
 
-// Image has one layer.
+// Image has one layer of files, on top of a base or of nothing.
 type Image struct {
 	Names      []string          // with their tags
+	Base       string            // the tar file of a layer below; none when empty
 	Files      map[string]string // path in the image: file on the host
 	Links      map[string]string // path in the image: target
 	Dirs       []string          // further directories, mode 0777 if under /tmp
@@ -47,17 +48,40 @@ type config struct {
 
 // Write stores the image at path.
 func (i Image) Write(path string) error {
-	layer := path + ".layer"
-	defer os.Remove(layer)
-	digest, err := i.writeLayer(layer)
+	own := path + ".layer"
+	defer os.Remove(own)
+	digest, err := i.writeLayer(own)
 	if err != nil {
 		return fmt.Errorf("write layer of %s: %w", i.Names[0], err)
 	}
-	if err := i.writeArchive(path+".tmp", layer, digest); err != nil {
+	layers := []layerFile{{own, digest}}
+	if i.Base != "" {
+		digest, err := fileDigest(i.Base)
+		if err != nil {
+			return fmt.Errorf("read base of %s: %w", i.Names[0], err)
+		}
+		layers = append([]layerFile{{i.Base, digest}}, layers...)
+	}
+	if err := i.writeArchive(path+".tmp", layers); err != nil {
 		os.Remove(path + ".tmp")
 		return fmt.Errorf("write image %s: %w", i.Names[0], err)
 	}
 	return os.Rename(path+".tmp", path)
+}
+
+type layerFile struct{ path, digest string }
+
+func fileDigest(path string) (string, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 func (i Image) writeLayer(path string) (digest string, err error) {
@@ -143,18 +167,23 @@ func addFile(w *tar.Writer, path, source string) error {
 
 func name(path string) string { return strings.TrimPrefix(path, "/") }
 
-func (i Image) writeArchive(path, layer, digest string) error {
+func (i Image) writeArchive(path string, layers []layerFile) error {
 	var c config
-	c.Architecture, c.OS = "amd64", "linux"
+	c.Architecture, c.OS = runtime.GOARCH, "linux"
 	c.Config.Entrypoint, c.Config.Cmd, c.Config.Env, c.Config.User = i.Entrypoint, i.Cmd, i.Env, i.User
-	c.RootFS.Type, c.RootFS.DiffIDs = "layers", []string{"sha256:" + digest}
+	c.RootFS.Type = "layers"
+	var layerNames []string
+	for _, l := range layers {
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, "sha256:"+l.digest)
+		layerNames = append(layerNames, l.digest+"/layer.tar")
+	}
 	configJSON, err := json.Marshal(c)
 	if err != nil {
 		return err
 	}
 	id := sha256.Sum256(configJSON)
 	configName := hex.EncodeToString(id[:]) + ".json"
-	manifest, err := json.Marshal([]map[string]any{{"Config": configName, "RepoTags": i.Names, "Layers": []string{digest + "/layer.tar"}}})
+	manifest, err := json.Marshal([]map[string]any{{"Config": configName, "RepoTags": i.Names, "Layers": layerNames}})
 	if err != nil {
 		return err
 	}
@@ -164,19 +193,27 @@ func (i Image) writeArchive(path, layer, digest string) error {
 	}
 	defer f.Close()
 	w := tar.NewWriter(f)
-	if err := addFile(w, digest+"/layer.tar", layer); err != nil {
+	for n, l := range layers {
+		if err := addFile(w, layerNames[n], l.path); err != nil {
+			return err
+		}
+	}
+	if err := addBytes(w, configName, configJSON); err != nil {
 		return err
 	}
-	for n, content := range map[string][]byte{configName: configJSON, "manifest.json": manifest} {
-		if err := w.WriteHeader(&tar.Header{Name: n, Mode: 0o644, Size: int64(len(content))}); err != nil {
-			return err
-		}
-		if _, err := io.Copy(w, bytes.NewReader(content)); err != nil {
-			return err
-		}
+	if err := addBytes(w, "manifest.json", manifest); err != nil {
+		return err
 	}
 	if err := w.Close(); err != nil {
 		return err
 	}
 	return f.Close()
+}
+
+func addBytes(w *tar.Writer, name string, content []byte) error {
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		return err
+	}
+	_, err := w.Write(content)
+	return err
 }
