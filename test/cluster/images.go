@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/nfs-operator/nfs-operator/test/cluster/internal/dockerarchive"
+	"github.com/nfs-operator/nfs-operator/test/cluster/internal/imagearchive"
 )
 
 // The names of the images are those in everybody's manifests: what is tested here is what is shipped.
@@ -48,10 +48,10 @@ func buildImages(ctx context.Context, p *progress) ([]string, error) {
 	for binary, image := range sidecarImages {
 		binaries[image] = filepath.Join(dir, binary)
 	}
-	var images []dockerarchive.Image
+	var images []imagearchive.Image
 	for image, binary := range binaries {
 		inside := "/" + filepath.Base(binary)
-		images = append(images, dockerarchive.Image{
+		images = append(images, imagearchive.Image{
 			Names: []string{image}, Files: map[string]string{inside: binary}, Entrypoint: []string{inside},
 		})
 	}
@@ -63,8 +63,8 @@ func buildImages(ctx context.Context, p *progress) ([]string, error) {
 }
 
 // busyboxArchive is a shell with the usual small programs.
-func busyboxArchive(ctx context.Context) (dockerarchive.Image, error) {
-	image := dockerarchive.Image{
+func busyboxArchive(ctx context.Context) (imagearchive.Image, error) {
+	image := imagearchive.Image{
 		Names: []string{busyboxImage}, Files: map[string]string{"/bin/busybox": "/bin/busybox"}, Links: map[string]string{},
 		Dirs: []string{"/tmp", "/mnt", "/root", "/etc", "/var"}, Cmd: []string{"sh"}, Env: []string{"PATH=/bin"},
 	}
@@ -95,7 +95,7 @@ func addDynamic(ctx context.Context, files map[string]string, program string) er
 	return nil
 }
 
-func writeImages(images []dockerarchive.Image) ([]string, error) {
+func writeImages(images []imagearchive.Image) ([]string, error) {
 	dir := filepath.Join(cacheDir(), "images")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -124,7 +124,7 @@ func writeImages(images []dockerarchive.Image) ([]string, error) {
 }
 
 // imageKey changes when a file in the image does: by path, size and time, for the binaries lie in directories named by content.
-func imageKey(image dockerarchive.Image) (string, error) {
+func imageKey(image imagearchive.Image) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, image)
 	for _, source := range image.Files {
@@ -144,7 +144,7 @@ func imageFileName(image string) string {
 // packImageCommand is for hack/images/build: it writes an image of a few files into the cache, where load-image finds it by name.
 func packImageCommand(args []string) error {
 	flags := flag.NewFlagSet("pack-image", flag.ContinueOnError)
-	image := dockerarchive.Image{Files: map[string]string{}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
+	image := imagearchive.Image{Files: map[string]string{}, Env: []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}}
 	name := flags.String("name", "", "name and tag")
 	flags.StringVar(&image.Base, "base", "", "tar file of the layer below")
 	flags.StringVar(&image.User, "user", "", "UID:GID")

@@ -157,24 +157,6 @@ func (c *cluster) execNode(n int, args []string, stdout, stderr *os.File) (int, 
 	return guest.Exec(conn, c.Token, args, stdout, stderr)
 }
 
-// onNode runs a command on the node for ourselves.
-func (c *cluster) onNode(n int, args ...string) error {
-	conn, err := c.dialNode(n)
-	if err != nil {
-		return fmt.Errorf("reach %s: %w", nodeName(n), err)
-	}
-	defer conn.Close()
-	var out strings.Builder
-	code, err := guest.Exec(conn, c.Token, args, &out, &out)
-	if err != nil {
-		return err
-	}
-	if code != 0 {
-		return fmt.Errorf("%s on %s: exit code %d: %s", strings.Join(args, " "), nodeName(n), code, strings.TrimSpace(out.String()))
-	}
-	return nil
-}
-
 // dialNode connects from inside the cluster's network namespace: nodes are not reachable from outside.
 func (c *cluster) dialNode(n int) (net.Conn, error) {
 	var conn net.Conn
@@ -201,7 +183,7 @@ func (c *cluster) dialNode(n int) (net.Conn, error) {
 
 // waitForControl waits until the node accepts commands: it is on the network and has its root.
 func (c *cluster) waitForControl(ctx context.Context, n int) error {
-	return waitFor(ctx, time.Minute, nodeName(n)+" to boot", func() error { return c.onNode(n, "true") })
+	return waitFor(ctx, time.Minute, nodeName(n)+" to boot", func() error { _, err := c.onNode(n, "true"); return err })
 }
 
 // waitForNode waits until the kubelet says Ready, and says more than "timeout" when it does not.

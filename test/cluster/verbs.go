@@ -2,18 +2,12 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"text/tabwriter"
 )
 
@@ -205,45 +199,6 @@ func findImage(image string) (string, error) {
 		}
 	}
 	return "", fmt.Errorf("neither %s nor %s exists", image, cached)
-}
-
-func (c *cluster) loadImage(file string) error {
-	name, err := c.offerImage(file)
-	if err != nil {
-		return err
-	}
-	failed := make([]error, c.Nodes)
-	var nodes sync.WaitGroup
-	for n := 1; n <= c.Nodes; n++ {
-		nodes.Go(func() {
-			failed[n-1] = c.onNode(n, "ctr", "-n", "k8s.io", "images", "import", "/opt/images/loaded/"+name)
-		})
-	}
-	nodes.Wait()
-	return errors.Join(failed...)
-}
-
-// offerImage puts the archive where the nodes see it. Its name comes from its content: a node may still have the old content of
-// a name in its memory.
-func (c *cluster) offerImage(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	name := hex.EncodeToString(h.Sum(nil))[:16] + ".tar"
-	target := filepath.Join(c.imagesDir(), name)
-	if _, err := os.Stat(target); err == nil {
-		return name, nil
-	}
-	if os.Link(file, target) == nil {
-		return name, nil
-	}
-	return name, copyFile(file, target)
 }
 
 func usage(all []verb) string {

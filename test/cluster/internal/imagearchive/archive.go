@@ -1,12 +1,12 @@
-// Package dockerarchive writes container images as `docker save` does, without a container tool: an image that consists of a
-// few files from the host needs none, and is made in the time it takes to copy them.
-package dockerarchive
+// Package imagearchive writes container images as `docker save` does (an OCI layout with Docker's manifest.json beside it),
+// without a container tool: an image that consists of a few files from the host needs none, and is made in the time it takes to
+// copy them.
+package imagearchive
 
 import (
 	"archive/tar"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -168,52 +168,62 @@ func addFile(w *tar.Writer, path, source string) error {
 func name(path string) string { return strings.TrimPrefix(path, "/") }
 
 func (i Image) writeArchive(path string, layers []layerFile) error {
-	var c config
-	c.Architecture, c.OS = runtime.GOARCH, "linux"
-	c.Config.Entrypoint, c.Config.Cmd, c.Config.Env, c.Config.User = i.Entrypoint, i.Cmd, i.Env, i.User
-	c.RootFS.Type = "layers"
-	var layerNames []string
-	for _, l := range layers {
-		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, "sha256:"+l.digest)
-		layerNames = append(layerNames, l.digest+"/layer.tar")
-	}
-	configJSON, err := json.Marshal(c)
-	if err != nil {
-		return err
-	}
-	id := sha256.Sum256(configJSON)
-	configName := hex.EncodeToString(id[:]) + ".json"
-	manifest, err := json.Marshal([]map[string]any{{"Config": configName, "RepoTags": i.Names, "Layers": layerNames}})
-	if err != nil {
-		return err
-	}
 	f, err := os.Create(path)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	w := tar.NewWriter(f)
-	for n, l := range layers {
-		if err := addFile(w, layerNames[n], l.path); err != nil {
+	a := archive{tar.NewWriter(f)}
+	c := i.config(layers)
+	m := manifest{SchemaVersion: 2, MediaType: typeManifest}
+	docker := dockerManifest{RepoTags: i.Names}
+	for _, l := range layers {
+		info, err := os.Stat(l.path)
+		if err != nil {
+			return err
+		}
+		m.Layers = append(m.Layers, descriptor{MediaType: typeLayer, Digest: "sha256:" + l.digest, Size: info.Size()})
+		docker.Layers = append(docker.Layers, BlobPrefix+l.digest)
+		if err := addFile(a.Writer, BlobPrefix+l.digest, l.path); err != nil {
 			return err
 		}
 	}
-	if err := addBytes(w, configName, configJSON); err != nil {
+	if m.Config, err = a.blob(typeConfig, c); err != nil {
 		return err
 	}
-	if err := addBytes(w, "manifest.json", manifest); err != nil {
+	docker.Config = BlobPrefix + strings.TrimPrefix(m.Config.Digest, "sha256:")
+	index := manifest{SchemaVersion: 2, MediaType: typeIndex}
+	described, err := a.blob(typeManifest, m)
+	if err != nil {
 		return err
 	}
-	if err := w.Close(); err != nil {
+	for _, name := range i.Names {
+		described.Annotations = map[string]string{"io.containerd.image.name": name}
+		index.Manifests = append(index.Manifests, described)
+	}
+	for _, file := range []struct {
+		name    string
+		content any
+	}{
+		{"index.json", index}, {"oci-layout", map[string]string{"imageLayoutVersion": "1.0.0"}}, {"manifest.json", []dockerManifest{docker}},
+	} {
+		if err := a.json(file.name, file.content); err != nil {
+			return err
+		}
+	}
+	if err := a.Close(); err != nil {
 		return err
 	}
 	return f.Close()
 }
 
-func addBytes(w *tar.Writer, name string, content []byte) error {
-	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
-		return err
+func (i Image) config(layers []layerFile) config {
+	var c config
+	c.Architecture, c.OS = runtime.GOARCH, "linux"
+	c.Config.Entrypoint, c.Config.Cmd, c.Config.Env, c.Config.User = i.Entrypoint, i.Cmd, i.Env, i.User
+	c.RootFS.Type = "layers"
+	for _, l := range layers {
+		c.RootFS.DiffIDs = append(c.RootFS.DiffIDs, "sha256:"+l.digest)
 	}
-	_, err := w.Write(content)
-	return err
+	return c
 }
