@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -14,6 +15,9 @@ import (
 
 // DriverName is the name of the only NFSDriver.
 const DriverName = "default"
+
+// Interval is how often a controller that may not act looks again whether it may.
+const Interval = 2 * time.Second
 
 // State is whose the driver is.
 type State int
@@ -40,11 +44,12 @@ func (c Claim) State(ctx context.Context) (State, error) {
 	if client.IgnoreNotFound(err) != nil {
 		return Unclaimed, fmt.Errorf("get NFSDriver %s: %w", DriverName, err)
 	}
-	return c.stateOf(driver.Status.InstallNamespace), nil
+	return c.Of(driver), nil
 }
 
-func (c Claim) stateOf(namespace string) State {
-	switch namespace {
+// Of is whose the given driver is.
+func (c Claim) Of(driver *v1alpha1.NFSDriver) State {
+	switch driver.Status.InstallNamespace {
 	case "":
 		return Unclaimed
 	case c.Namespace:

@@ -11,6 +11,11 @@ import (
 // Claim is the PersistentVolumeClaim of the shard's disk. It carries our finalizer, so that a namespace that is deleted
 // waits for a person instead of destroying the data.
 func Claim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
+	return ReleasedClaim(s).WithFinalizers(names.Finalizer)
+}
+
+// ReleasedClaim is the claim when its backend is gone: it may be deleted then, and its PersistentVolume stays.
+func ReleasedClaim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	spec := corev1ac.PersistentVolumeClaimSpec().
 		WithVolumeMode(corev1.PersistentVolumeBlock).
 		// Not ReadWriteOncePod: most drivers of local disks, and hand-made PersistentVolumes, do not offer it.
@@ -22,7 +27,6 @@ func Claim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	}
 	claim := corev1ac.PersistentVolumeClaim(s.ClaimName(), s.Namespace).
 		WithLabels(s.guardedLabels()).
-		WithFinalizers(names.Finalizer).
 		WithSpec(spec)
 	if s.ServerID != "" {
 		claim.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})

@@ -1,0 +1,147 @@
+// Package nfsbackend runs NFS servers for NFSBackends: a StatefulSet, disk, address and certificate for each shard.
+package nfsbackend
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+const (
+	// pollInterval is how often agents are asked when nothing seems to happen.
+	pollInterval = 30 * time.Second
+	// busyInterval is the same while a server is on its way.
+	busyInterval = 5 * time.Second
+)
+
+// Agents asks the agents of servers how they are.
+type Agents interface {
+	Status(ctx context.Context, shard, host string) (*agentv1.ServerStatus, error)
+}
+
+// Reconciler reconciles NFSBackends.
+type Reconciler struct {
+	Client client.Client
+	// Uncached reads PersistentVolumes that are not ours yet: the cache holds those with our label only.
+	Uncached client.Reader
+	Recorder events.EventRecorder
+	Agents   Agents
+	Claim    install.Claim
+	// Namespace of all operands.
+	Namespace string
+	// Image of the servers.
+	Image string
+}
+
+// scope is one pass over one NFSBackend.
+type scope struct {
+	// before is what was read; the status patch is made against it.
+	before *v1alpha1.NFSBackend
+	// backend is changed in its status only.
+	backend *v1alpha1.NFSBackend
+	// shards in the order of their numbers; set by observe.
+	shards []*shardState
+	// waiting says what the deletion waits for; set by the steps of the deletion.
+	waiting *reason
+	// gone is true when the finalizer was removed, and there is no status to write.
+	gone bool
+}
+
+// reason is why something is as it is: a CamelCase word and a sentence.
+type reason struct {
+	word, sentence string
+}
+
+// step is a part of a pass. A result ends the pass; nil goes on.
+type step func(context.Context, *scope) (*ctrl.Result, error)
+
+// +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsbackends,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsbackends/status,verbs=patch
+// +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
+// +kubebuilder:rbac:groups="",resources=services;configmaps;secrets;persistentvolumeclaims,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete,namespace=nfs-operator-system
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
+
+// Reconcile brings the servers of one NFSBackend to what its spec says.
+func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.Result, reterr error) {
+	if state, err := r.Claim.State(ctx); err != nil || state != install.Ours {
+		return ctrl.Result{RequeueAfter: install.Interval}, err
+	}
+	backend := &v1alpha1.NFSBackend{}
+	if err := r.Client.Get(ctx, req.NamespacedName, backend); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if err := r.ensureFinalizer(ctx, backend); err != nil {
+		return ctrl.Result{}, err
+	}
+	s := &scope{before: backend.DeepCopy(), backend: backend}
+	defer func() {
+		if s.gone {
+			return
+		}
+		summarize(s, reterr)
+		if err := r.patchStatus(ctx, s); err != nil {
+			res, reterr = ctrl.Result{}, err // not errors.Join: a joined TerminalError would stop the retry
+		}
+	}()
+	if !backend.DeletionTimestamp.IsZero() {
+		return run(ctx, s, r.observe, r.askAgents, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
+	}
+	return run(ctx, s, r.checkSpec, r.observe, r.askAgents, r.applyChildren, r.replacePods, r.waitOrPoll)
+}
+
+func run(ctx context.Context, s *scope, steps ...step) (ctrl.Result, error) {
+	for _, step := range steps {
+		result, err := step(ctx, s)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		if result != nil {
+			return *result, nil
+		}
+	}
+	return ctrl.Result{}, nil
+}
+
+func (r *Reconciler) ensureFinalizer(ctx context.Context, backend *v1alpha1.NFSBackend) error {
+	if !backend.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(backend, names.Finalizer) {
+		return nil
+	}
+	before := backend.DeepCopy()
+	controllerutil.AddFinalizer(backend, names.Finalizer)
+	return r.Client.Patch(ctx, backend, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+}
+
+func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
+	if equality.Semantic.DeepEqual(s.before.Status, s.backend.Status) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
+	if err := r.Client.Status().Patch(ctx, s.backend, patch); err != nil {
+		if !s.backend.DeletionTimestamp.IsZero() {
+			err = client.IgnoreNotFound(err)
+		}
+		return err
+	}
+	r.announce(s)
+	return nil
+}
+
+// errTerminal marks what only an edit of the spec can mend.
+var errTerminal = reconcile.TerminalError(nil)
+
+func isTerminal(err error) bool { return errors.Is(err, errTerminal) }

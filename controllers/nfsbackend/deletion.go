@@ -1,0 +1,142 @@
+package nfsbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+// keepWhileInUse holds the deletion for as long as there is data, and keeps the servers as they should be meanwhile.
+func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	used, why := s.inUse()
+	if !used {
+		return nil, nil
+	}
+	s.waiting = &reason{reasonDeletionBlocked, why.sentence +
+		"; the deletion waits until all volumes, snapshots and archives are deleted, and the servers run until then"}
+	if _, err := r.applyChildren(ctx, s); err != nil {
+		return nil, err
+	}
+	if _, err := r.replacePods(ctx, s); err != nil {
+		return nil, err
+	}
+	return r.waitOrPoll(ctx, s)
+}
+
+// stopServers deletes the StatefulSets and waits for the pods: the disks must be unmounted before they are let go.
+func (r *Reconciler) stopServers(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	if err := r.deleteLabelled(ctx, s, &appsv1.StatefulSetList{}); err != nil {
+		return nil, err
+	}
+	pods := &corev1.PodList{}
+	if err := r.Client.List(ctx, pods, r.ofBackend(s)...); err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	var errs []error
+	for i := range pods.Items {
+		// The garbage collector does this as well; with an orphaning delete nobody would.
+		errs = append(errs, apply.Delete(ctx, r.Client, &pods.Items[i]))
+	}
+	if len(pods.Items) > 0 {
+		s.waiting = &reason{"StoppingServers", fmt.Sprintf("waiting for %d server pods to stop", len(pods.Items))}
+		return &ctrl.Result{}, errors.Join(errs...) // the watch on pods brings us back
+	}
+	return nil, errors.Join(errs...)
+}
+
+// releaseDisks lets the claims go. With Retain they stay, for a backend made anew under the same name; with Delete they
+// are deleted, and their PersistentVolumes follow the reclaim policy that they came with.
+func (r *Reconciler) releaseDisks(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	var errs []error
+	for _, shard := range s.shards {
+		if shard.Claim != nil {
+			errs = append(errs, r.releaseDisk(ctx, shard))
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (r *Reconciler) releaseDisk(ctx context.Context, shard *shardState) error {
+	remove := shard.Backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete
+	if remove && shard.volume != nil {
+		volume := server.ReleasedVolume(shard.Shard, shard.volume)
+		if _, err := apply.Object(ctx, r.Client, &corev1.PersistentVolume{}, volume, corev1ac.ExtractPersistentVolume); err != nil {
+			return err
+		}
+	}
+	claim := server.ReleasedClaim(shard.Shard)
+	if _, err := apply.Object(ctx, r.Client, &corev1.PersistentVolumeClaim{}, claim, corev1ac.ExtractPersistentVolumeClaim); err != nil {
+		return err
+	}
+	if remove {
+		return apply.Delete(ctx, r.Client, shard.Claim)
+	}
+	return nil
+}
+
+// deleteRest deletes what holds no data. Services last: an address that is given away must have no server behind it.
+func (r *Reconciler) deleteRest(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	for _, list := range []client.ObjectList{
+		&policyv1.PodDisruptionBudgetList{}, &corev1.ConfigMapList{}, &corev1.SecretList{},
+	} {
+		if err := r.deleteLabelled(ctx, s, list); err != nil {
+			return nil, err
+		}
+	}
+	for _, shard := range s.shards {
+		if err := r.unguardService(ctx, shard); err != nil {
+			return nil, err
+		}
+	}
+	return nil, r.deleteLabelled(ctx, s, &corev1.ServiceList{})
+}
+
+// unguardService takes off the label by which admission refuses the deletion, if it is still there.
+func (r *Reconciler) unguardService(ctx context.Context, shard *shardState) error {
+	service, err := find(ctx, r.Client, client.ObjectKey{Namespace: r.Namespace, Name: shard.Name()}, &corev1.Service{})
+	if err != nil || service == nil || !service.DeletionTimestamp.IsZero() {
+		return err
+	}
+	_, err = apply.Object(ctx, r.Client, &corev1.Service{}, server.Service(shard.Shard), corev1ac.ExtractService)
+	return err
+}
+
+func (r *Reconciler) releaseFinalizer(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	before := s.backend.DeepCopy()
+	if controllerutil.RemoveFinalizer(s.backend, names.Finalizer) {
+		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+		if err := r.Client.Patch(ctx, s.backend, patch); err != nil {
+			return nil, client.IgnoreNotFound(err)
+		}
+	}
+	s.gone = true
+	return nil, nil
+}
+
+func (r *Reconciler) ofBackend(s *scope) []client.ListOption {
+	return []client.ListOption{client.InNamespace(r.Namespace), client.MatchingLabels{names.LabelBackend: s.backend.Name}}
+}
+
+func (r *Reconciler) deleteLabelled(ctx context.Context, s *scope, list client.ObjectList) error {
+	if err := r.Client.List(ctx, list, r.ofBackend(s)...); err != nil {
+		return fmt.Errorf("list %T: %w", list, err)
+	}
+	var errs []error
+	for obj := range objects(list) {
+		errs = append(errs, apply.Delete(ctx, r.Client, obj))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,85 @@
+package nfsbackend
+
+import (
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
+)
+
+// shardState is one server: what is wanted of it, and what it is.
+type shardState struct {
+	// Shard is what the builders take; set by observe, ServerID and InUse by askAgents.
+	server.Shard
+	// volume is the disk's PersistentVolume, nil until the claim is bound; set by observe.
+	volume *corev1.PersistentVolume
+	// statefulSet and pod are nil where there is none; set by observe, statefulSet again by applyChildren.
+	statefulSet *appsv1.StatefulSet
+	pod         *corev1.Pod
+	// agent is its answer; nil when it could not be asked, and problem says why. Set by askAgents.
+	agent   *agentv1.ServerStatus
+	problem reason
+	// last is the status that was written before.
+	last v1alpha1.ShardStatus
+	// outdated is whether the pod is to be replaced; set by replacePods.
+	outdated bool
+}
+
+func (s *shardState) serving() bool { return s.agent.GetServing() }
+
+// holdsData tells whether the shard has data that a deletion would lose, and says so. An agent that cannot be asked
+// counts as holding data, unless no agent has ever been seen to serve from this disk. So does one that does not
+// serve: it may not have read its records yet.
+func (s *shardState) holdsData() (bool, reason) {
+	switch {
+	case s.ServerID == "":
+		return false, reason{"NeverServed", fmt.Sprintf("%s has never served", s.Name())}
+	case !s.serving():
+		return true, reason{"ServerUnreachable", fmt.Sprintf("%s cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
+	}
+	volumes, snapshots, archived := s.agent.GetVolumes(), s.agent.GetSnapshots(), s.agent.GetArchived()
+	if volumes+snapshots+archived > 0 {
+		return true, reason{"HoldsData", fmt.Sprintf("%s holds %d volumes, %d snapshots and %d archived volumes",
+			s.Name(), volumes, snapshots, archived)}
+	}
+	return false, reason{"Empty", fmt.Sprintf("%s holds no volume", s.Name())}
+}
+
+// inUse tells whether the backend may not be deleted.
+func (s *scope) inUse() (bool, reason) {
+	found := reason{"Empty", "no server holds a volume"}
+	for _, shard := range s.shards {
+		if holds, why := shard.holdsData(); holds {
+			return true, why
+		}
+	}
+	return false, found
+}
+
+// noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.
+func noteServerID(shard *shardState) {
+	shard.ServerID = shard.agent.GetServerId()
+	if shard.ServerID == "" && shard.Claim != nil {
+		shard.ServerID = orElse(shard.Claim.Annotations[meta.AnnotationServerID], shard.last.ServerID)
+	}
+}
+
+// podProblem says why a pod does not run, as far as its status tells.
+func podProblem(pod *corev1.Pod) reason {
+	for _, condition := range pod.Status.Conditions {
+		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
+			return reason{"PodUnscheduled", "the server's pod cannot be scheduled: " + condition.Message}
+		}
+	}
+	for _, container := range pod.Status.ContainerStatuses {
+		if waiting := container.State.Waiting; waiting != nil && waiting.Reason != "" && waiting.Reason != "ContainerCreating" {
+			return reason{"PodWaiting", fmt.Sprintf("the server's container waits: %s: %s", waiting.Reason, waiting.Message)}
+		}
+	}
+	return reason{"PodStarting", "the server's pod starts"}
+}

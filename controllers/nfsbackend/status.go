@@ -1,0 +1,218 @@
+package nfsbackend
+
+import (
+	"fmt"
+	"iter"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
+)
+
+const (
+	reasonServing         = "Serving"
+	reasonDeletionBlocked = "DeletionBlocked"
+	reasonApplyFailed     = "ApplyFailed"
+	reasonExternal        = "ExternalNotSupported"
+	reasonDiskDeleted     = "DiskBeingDeleted"
+	reasonUpdating        = "Updating"
+)
+
+// stallingReasons are those of the agent that only a person can do something about.
+var stallingReasons = []string{"DeviceNotBlank", "DeviceTooSmall", "ForeignServer", "HandleChanged", "FormatNewer", "ConfigInvalid", reasonDiskDeleted}
+
+// summarize computes the status from what the pass has found. It reads no clock and no API.
+func summarize(s *scope, err error) {
+	setShards(s)
+	setTotals(s)
+	set := conditions.Setter{Conditions: &s.backend.Status.Conditions, Generation: s.backend.Generation}
+	if s.shards != nil || s.backend.Spec.Server == nil {
+		used, why := s.inUse()
+		set.Set(v1alpha1.ConditionInUse, used, why.word, why.sentence)
+	}
+	setReady(s, set, err)
+	if err == nil || isTerminal(err) {
+		s.backend.Status.ObservedGeneration = s.backend.Generation
+	}
+}
+
+func setReady(s *scope, set conditions.Setter, err error) {
+	switch {
+	case isTerminal(err):
+		set.Stalled(reasonExternal, errExternal.Error())
+	case err != nil:
+		set.Progressing(reasonApplyFailed, err.Error())
+	case s.waiting != nil:
+		set.Progressing(s.waiting.word, s.waiting.sentence)
+	case !s.backend.DeletionTimestamp.IsZero():
+		set.Progressing("Deleting", "the servers are gone, and the rest is being deleted")
+	default:
+		setReadyFromShards(s, set)
+	}
+}
+
+func setReadyFromShards(s *scope, set conditions.Setter) {
+	for _, shard := range s.shards {
+		if shard.serving() {
+			continue
+		}
+		message := fmt.Sprintf("%s: %s", shard.Name(), shard.problem.sentence)
+		if slices.Contains(stallingReasons, shard.problem.word) {
+			set.Stalled(shard.problem.word, message)
+		} else {
+			set.Progressing(shard.problem.word, message)
+		}
+		return
+	}
+	for _, shard := range s.shards {
+		if shard.outdated {
+			set.Progressing(reasonUpdating, fmt.Sprintf("the pod of %s is to be replaced", shard.Name()))
+			return
+		}
+	}
+	set.Ready(reasonServing, fmt.Sprintf("%d of %d servers serve", len(s.shards), len(s.shards)))
+}
+
+func setShards(s *scope) {
+	if s.shards == nil {
+		return
+	}
+	s.backend.Status.Shards = nil
+	for _, shard := range s.shards {
+		s.backend.Status.Shards = append(s.backend.Status.Shards, shardStatus(shard))
+	}
+}
+
+// shardStatus keeps what the agent said last when it cannot be asked.
+func shardStatus(shard *shardState) v1alpha1.ShardStatus {
+	status := shard.last
+	status.Serving = shard.serving()
+	status.Address = shard.Address
+	status.Message = truncate(shard.problem.sentence)
+	status.Node = ""
+	if shard.pod != nil {
+		status.Node = shard.pod.Spec.NodeName
+	}
+	agent := shard.agent
+	if agent == nil || agent.GetServerId() == "" {
+		return status
+	}
+	capacity := agent.GetCapacity()
+	status.ServerID = agent.GetServerId()
+	status.Version = agent.GetVersion()
+	status.GaneshaVersion = agent.GetGaneshaVersion()
+	status.MkfsOptions = agent.GetMkfsOptions()
+	if total := capacity.GetTotalBytes(); total > 0 {
+		step := roundingStep(total)
+		status.Capacity = resource.NewQuantity(total, resource.BinarySI)
+		status.Allocated = resource.NewQuantity(roundUp(capacity.GetAllocatedBytes(), step), resource.BinarySI)
+		status.Available = resource.NewQuantity(capacity.GetAvailableBytes()/step*step, resource.BinarySI)
+	}
+	status.Volumes = new(agent.GetVolumes())
+	return status
+}
+
+// roundingStep is the largest power of two below a thousandth of the disk, and at least a mebibyte. Without rounding,
+// every byte that moves through the trash would be a write to the API.
+func roundingStep(total int64) int64 {
+	step := int64(1 << 20)
+	for step*2 <= total/1000 {
+		step *= 2
+	}
+	return step
+}
+
+func roundUp(value, step int64) int64 { return (value + step - 1) / step * step }
+
+func setTotals(s *scope) {
+	if s.shards == nil {
+		return
+	}
+	var capacity, allocated resource.Quantity
+	var volumes int32
+	known := false
+	for _, shard := range s.backend.Status.Shards {
+		if shard.Capacity == nil {
+			continue
+		}
+		known = true
+		capacity.Add(*shard.Capacity)
+		allocated.Add(*shard.Allocated)
+		if shard.Volumes != nil {
+			volumes += *shard.Volumes
+		}
+	}
+	if !known {
+		return
+	}
+	status := &s.backend.Status
+	status.Capacity = resource.NewQuantity(capacity.Value(), resource.BinarySI)
+	status.Allocated = resource.NewQuantity(allocated.Value(), resource.BinarySI)
+	status.Volumes = &volumes
+	status.SpaceUsed = spaceUsed(s)
+}
+
+// spaceUsed is that of the fullest disk. A level is left only five per cent below where it was entered, or user I/O at
+// a threshold would be a stream of writes.
+func spaceUsed(s *scope) v1alpha1.SpaceUsed {
+	before, fullest := s.before.Status.SpaceUsed, int64(0)
+	for _, shard := range s.shards {
+		if capacity := shard.agent.GetCapacity(); capacity.GetTotalBytes() > 0 {
+			fullest = max(fullest, capacity.GetUsedBytes()*100/capacity.GetTotalBytes())
+		} else if shard.last.Capacity != nil {
+			return before // one disk is not known at the moment
+		}
+	}
+	switch {
+	case fullest >= 95 || fullest >= 90 && before == v1alpha1.SpaceFull:
+		return v1alpha1.SpaceFull
+	case fullest >= 80 || fullest >= 75 && before != v1alpha1.SpaceNormal && before != "":
+		return v1alpha1.SpaceHigh
+	default:
+		return v1alpha1.SpaceNormal
+	}
+}
+
+// announce tells people of transitions, in the words of the condition.
+func (r *Reconciler) announce(s *scope) {
+	before, after := s.before.Status.Conditions, s.backend.Status.Conditions
+	if !conditions.Changed(before, after, v1alpha1.ConditionReady) {
+		return
+	}
+	ready := apimeta.FindStatusCondition(after, v1alpha1.ConditionReady)
+	kind := corev1.EventTypeNormal
+	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || ready.Reason == reasonDeletionBlocked || ready.Reason == reasonApplyFailed {
+		kind = corev1.EventTypeWarning
+	}
+	r.event(s, kind, ready.Reason, ready.Message)
+}
+
+func (r *Reconciler) event(s *scope, kind, word, sentence string) {
+	r.Recorder.Eventf(s.backend, nil, kind, word, "Reconcile", "%s", truncate(sentence))
+}
+
+// truncate keeps a text below the 1,024 bytes that events and our status fields accept.
+func truncate(text string) string {
+	const most = 1000
+	if len(text) > most {
+		return text[:most]
+	}
+	return text
+}
+
+func objects(list client.ObjectList) iter.Seq[client.Object] {
+	return func(yield func(client.Object) bool) {
+		_ = apimeta.EachListItem(list, func(item runtime.Object) error {
+			if obj, ok := item.(client.Object); ok {
+				yield(obj)
+			}
+			return nil
+		})
+	}
+}

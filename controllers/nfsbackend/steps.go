@@ -1,0 +1,288 @@
+package nfsbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	policyv1ac "k8s.io/client-go/applyconfigurations/policy/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/authority"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/tls"
+	"github.com/nfs-operator/nfs-operator/internal/pki"
+)
+
+// errExternal answers a spec that the API reserves for later.
+var errExternal = errors.New("this version runs NFS servers itself and cannot use one that exists elsewhere: set spec.server instead of spec.external")
+
+func (r *Reconciler) checkSpec(_ context.Context, s *scope) (*ctrl.Result, error) {
+	if s.backend.Spec.External != nil {
+		return nil, reconcile.TerminalError(errExternal)
+	}
+	return nil, nil
+}
+
+// observe reads what there is of each server.
+func (r *Reconciler) observe(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	if s.backend.Spec.Server == nil {
+		return nil, nil
+	}
+	for number := range s.backend.Spec.Server.Shards {
+		shard := &shardState{
+			Shard: server.Shard{Backend: s.backend, Number: number, Namespace: r.Namespace, Image: r.Image},
+			last:  lastStatus(s.before, number),
+		}
+		if err := r.observeShard(ctx, shard); err != nil {
+			return nil, err
+		}
+		s.shards = append(s.shards, shard)
+	}
+	return nil, nil
+}
+
+func (r *Reconciler) observeShard(ctx context.Context, shard *shardState) (err error) {
+	key := client.ObjectKey{Namespace: r.Namespace, Name: shard.Name()}
+	shard.Address = shard.last.Address
+	service, err := find(ctx, r.Client, key, &corev1.Service{})
+	if err != nil {
+		return err
+	}
+	if service != nil && service.Spec.ClusterIP != "" {
+		shard.Address = service.Spec.ClusterIP
+	}
+	if shard.statefulSet, err = find(ctx, r.Client, key, &appsv1.StatefulSet{}); err != nil {
+		return err
+	}
+	podKey := client.ObjectKey{Namespace: r.Namespace, Name: shard.Name() + "-0"}
+	if shard.pod, err = find(ctx, r.Client, podKey, &corev1.Pod{}); err != nil {
+		return err
+	}
+	claimKey := client.ObjectKey{Namespace: r.Namespace, Name: shard.ClaimName()}
+	if shard.Claim, err = find(ctx, r.Client, claimKey, &corev1.PersistentVolumeClaim{}); err != nil || shard.Claim == nil {
+		return err
+	}
+	return r.observeVolume(ctx, shard)
+}
+
+func (r *Reconciler) observeVolume(ctx context.Context, shard *shardState) (err error) {
+	if shard.Claim.Status.Phase != corev1.ClaimBound {
+		return nil
+	}
+	key := client.ObjectKey{Name: shard.Claim.Spec.VolumeName}
+	if shard.volume, err = find(ctx, r.Client, key, &corev1.PersistentVolume{}); err != nil {
+		return err
+	}
+	if shard.volume == nil { // not labelled yet, so not in the cache
+		if shard.volume, err = find(ctx, r.Uncached, key, &corev1.PersistentVolume{}); err != nil {
+			return err
+		}
+	}
+	if shard.volume != nil {
+		shard.DiskOnNetwork = server.OnNetwork(shard.volume)
+	}
+	return nil
+}
+
+// find is nil where there is no such object.
+func find[T client.Object](ctx context.Context, reader client.Reader, key client.ObjectKey, obj T) (T, error) {
+	var none T
+	if err := reader.Get(ctx, key, obj); err != nil {
+		if client.IgnoreNotFound(err) == nil {
+			return none, nil
+		}
+		return none, fmt.Errorf("get %T %s: %w", obj, key.Name, err)
+	}
+	return obj, nil
+}
+
+// askAgents asks each server whose pod runs.
+func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	for _, shard := range s.shards {
+		r.askAgent(ctx, shard)
+		noteServerID(shard)
+		shard.InUse, _ = shard.holdsData()
+	}
+	return nil, nil
+}
+
+func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
+	switch {
+	case shard.Claim == nil:
+		shard.problem = reason{"CreatingDisk", "the claim of the disk is being made"}
+	case !shard.Claim.DeletionTimestamp.IsZero() && shard.Backend.DeletionTimestamp.IsZero():
+		shard.problem = reason{reasonDiskDeleted, fmt.Sprintf(
+			"PersistentVolumeClaim %s is being deleted; our finalizer holds it, but the server cannot start again", shard.ClaimName())}
+	case shard.volume == nil && shard.pod == nil:
+		shard.problem = reason{"WaitingForDisk", fmt.Sprintf("PersistentVolumeClaim %s is not bound to a disk", shard.ClaimName())}
+	case shard.pod == nil:
+		shard.problem = reason{"PodMissing", "the server's pod does not exist yet"}
+	case shard.pod.Status.Phase != corev1.PodRunning || shard.pod.Status.PodIP == "":
+		shard.problem = podProblem(shard.pod)
+	default:
+		status, err := r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
+		if err != nil {
+			log.FromContext(ctx).V(1).Info("Agent cannot be asked", "shard", shard.Name(), "error", err.Error())
+			shard.problem = podProblem(shard.pod)
+			if shard.problem.word == "PodStarting" { // the error's text varies, and has no place in a condition
+				shard.problem = reason{"AgentUnreachable", "the server's agent does not answer"}
+			}
+			return
+		}
+		shard.agent = status
+		if !status.GetServing() {
+			shard.problem = reason{orElse(status.GetReason(), "Starting"), orElse(status.GetMessage(), "the server starts")}
+		}
+	}
+}
+
+// applyChildren applies all objects even if some fail, so that one broken server stops no other.
+func (r *Reconciler) applyChildren(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	var errs []error
+	for _, shard := range s.shards {
+		if err := r.applyShard(ctx, shard); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", shard.Name(), err))
+		}
+	}
+	budget := server.DisruptionBudget(s.backend.Name, r.Namespace)
+	_, err := apply.Object(ctx, r.Client, &policyv1.PodDisruptionBudget{}, budget, policyv1ac.ExtractPodDisruptionBudget)
+	return nil, errors.Join(append(errs, err)...)
+}
+
+func (r *Reconciler) applyShard(ctx context.Context, shard *shardState) error {
+	var errs []error
+	_, err := apply.Object(ctx, r.Client, &corev1.PersistentVolumeClaim{}, server.Claim(shard.Shard), corev1ac.ExtractPersistentVolumeClaim)
+	errs = append(errs, err)
+	if shard.volume != nil {
+		_, err = apply.Object(ctx, r.Client, &corev1.PersistentVolume{}, server.ProtectedVolume(shard.Shard, shard.volume), corev1ac.ExtractPersistentVolume)
+		errs = append(errs, err)
+	}
+	_, err = apply.Object(ctx, r.Client, &corev1.Service{}, server.Service(shard.Shard), corev1ac.ExtractService)
+	errs = append(errs, err, r.applyConfig(ctx, shard), r.applyCertificate(ctx, shard))
+	if err := errors.Join(errs...); err != nil {
+		return err // a pod that is made without its Secret or ConfigMap only waits for them
+	}
+	return r.applyStatefulSet(ctx, shard)
+}
+
+func (r *Reconciler) applyConfig(ctx context.Context, shard *shardState) error {
+	config, err := server.ConfigMap(shard.Shard)
+	if err != nil {
+		return err
+	}
+	_, err = apply.Object(ctx, r.Client, &corev1.ConfigMap{}, config, corev1ac.ExtractConfigMap)
+	return err
+}
+
+// applyCertificate keeps the certificate that is there until it has to be renewed.
+func (r *Reconciler) applyCertificate(ctx context.Context, shard *shardState) error {
+	ca, err := authority.Load(ctx, r.Client, r.Namespace)
+	if err != nil {
+		return err
+	}
+	live, err := find(ctx, r.Client, client.ObjectKey{Namespace: r.Namespace, Name: shard.Name()}, &corev1.Secret{})
+	if err != nil {
+		return err
+	}
+	var pair pki.Pair
+	if live != nil {
+		pair = authority.PairOf(live)
+	}
+	id := pki.Identity{Role: pki.RoleAgent, Name: shard.Name()}
+	if now := time.Now(); ca.NeedsRenewal(now, pair.Cert, id) {
+		if pair, err = ca.Issue(now, id, pki.LeafLifetime); err != nil {
+			return err
+		}
+	}
+	secret := tls.Secret(shard.Name(), r.Namespace, meta.Shard(shard.Backend.Name, shard.Number), pair, ca.Bundle())
+	_, err = apply.Object(ctx, r.Client, &corev1.Secret{}, secret, corev1ac.ExtractSecret)
+	return err
+}
+
+func (r *Reconciler) applyStatefulSet(ctx context.Context, shard *shardState) error {
+	set, err := server.StatefulSet(shard.Shard)
+	if err != nil {
+		return err
+	}
+	live := &appsv1.StatefulSet{}
+	wrote, err := apply.Object(ctx, r.Client, live, set, appsv1ac.ExtractStatefulSet)
+	if wrote {
+		shard.statefulSet = nil // what was read is no longer true; the watch brings us back
+		return err
+	}
+	shard.statefulSet = live
+	return err
+}
+
+// replacePods deletes at most one pod that is not what it should be, and only while all other servers serve.
+func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	for _, shard := range s.shards {
+		hash, err := server.TemplateHash(shard.Shard)
+		if err != nil {
+			return nil, err
+		}
+		shard.outdated = shard.pod != nil && shard.pod.Annotations[meta.AnnotationTemplateHash] != hash
+	}
+	for _, shard := range s.shards {
+		if !shard.outdated || !shard.pod.DeletionTimestamp.IsZero() || !templateObserved(shard) || !othersServe(s, shard) {
+			continue
+		}
+		r.event(s, corev1.EventTypeNormal, "ReplacingPod",
+			fmt.Sprintf("Replacing the pod of %s: its template or configuration has changed", shard.Name()))
+		return nil, apply.Delete(ctx, r.Client, shard.pod)
+	}
+	return nil, nil
+}
+
+// templateObserved: before that, the StatefulSet's controller would make the new pod from the old template.
+func templateObserved(shard *shardState) bool {
+	set := shard.statefulSet
+	return set != nil && set.Status.ObservedGeneration >= set.Generation
+}
+
+func othersServe(s *scope, this *shardState) bool {
+	for _, shard := range s.shards {
+		if shard != this && (!shard.serving() || !shard.pod.DeletionTimestamp.IsZero()) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *Reconciler) waitOrPoll(_ context.Context, s *scope) (*ctrl.Result, error) {
+	for _, shard := range s.shards {
+		if !shard.serving() || shard.outdated {
+			return &ctrl.Result{RequeueAfter: busyInterval}, nil
+		}
+	}
+	return &ctrl.Result{RequeueAfter: pollInterval}, nil
+}
+
+func lastStatus(backend *v1alpha1.NFSBackend, number int32) v1alpha1.ShardStatus {
+	for _, shard := range backend.Status.Shards {
+		if shard.Shard == number {
+			return shard
+		}
+	}
+	return v1alpha1.ShardStatus{Shard: number}
+}
+
+func orElse(text, fallback string) string {
+	if text == "" {
+		return fallback
+	}
+	return text
+}

@@ -1,0 +1,196 @@
+package nfsdriver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	storagev1ac "k8s.io/client-go/applyconfigurations/storage/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/driver"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+var snapshotContents = schema.GroupVersionKind{Group: "snapshot.storage.k8s.io", Version: "v1", Kind: "VolumeSnapshotContent"}
+
+// pageSize bounds the memory of a look through all PersistentVolumes of the cluster.
+const pageSize = 500
+
+func (r *Reconciler) observe(ctx context.Context, s *scope) error {
+	controller, node := &appsv1.Deployment{}, &appsv1.DaemonSet{}
+	found, err := r.find(ctx, client.ObjectKey{Namespace: r.Namespace, Name: names.ComponentController}, controller)
+	if err != nil {
+		return err
+	}
+	if found {
+		s.controller = controller
+	}
+	found, err = r.find(ctx, client.ObjectKey{Namespace: r.Namespace, Name: names.ComponentNode}, node)
+	if found {
+		s.node = node
+	}
+	return err
+}
+
+func (r *Reconciler) find(ctx context.Context, key client.ObjectKey, obj client.Object) (bool, error) {
+	err := r.Client.Get(ctx, key, obj)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get %T %s: %w", obj, key.Name, err)
+	}
+	return err == nil, nil
+}
+
+// decide says why the stack must exist. A node without its plugin cannot unmount, and without a CSIDriver the kubelet
+// waits for attachments that never come; so the stack stays for as long as the last trace of a volume.
+func (r *Reconciler) decide(ctx context.Context, s *scope) error {
+	backends := &v1alpha1.NFSBackendList{}
+	if err := r.Client.List(ctx, backends); err != nil {
+		return fmt.Errorf("list NFSBackends: %w", err)
+	}
+	if n := len(backends.Items); n > 0 {
+		s.needed = fmt.Sprintf("NFSBackend %s exists", backends.Items[0].Name)
+		return nil
+	}
+	if s.controller == nil && s.node == nil && !controllerutil.ContainsFinalizer(s.driver, names.Finalizer) {
+		return nil // nothing to remove, so no need to look further
+	}
+	volume, err := r.anyVolume(ctx)
+	if err != nil {
+		return err
+	}
+	if volume != "" {
+		s.needed = fmt.Sprintf("PersistentVolume %s exists", volume)
+		return nil
+	}
+	content, err := r.anySnapshot(ctx)
+	if content != "" {
+		s.needed = fmt.Sprintf("VolumeSnapshotContent %s exists", content)
+	}
+	return err
+}
+
+// anyVolume is the name of a PersistentVolume of the driver, or empty.
+func (r *Reconciler) anyVolume(ctx context.Context) (string, error) {
+	list := &corev1.PersistentVolumeList{}
+	for {
+		if err := r.Uncached.List(ctx, list, client.Limit(pageSize), client.Continue(list.Continue)); err != nil {
+			return "", fmt.Errorf("list PersistentVolumes: %w", err)
+		}
+		for i := range list.Items {
+			if csi := list.Items[i].Spec.CSI; csi != nil && csi.Driver == names.Driver {
+				return list.Items[i].Name, nil
+			}
+		}
+		if list.Continue == "" {
+			return "", nil
+		}
+	}
+}
+
+// anySnapshot is the name of a VolumeSnapshotContent of the driver, or empty.
+func (r *Reconciler) anySnapshot(ctx context.Context) (string, error) {
+	exists, err := r.haveSnapshots()
+	if err != nil || !exists {
+		return "", err
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(snapshotContents)
+	if err := r.Uncached.List(ctx, list); err != nil {
+		return "", fmt.Errorf("list VolumeSnapshotContents: %w", err)
+	}
+	for i := range list.Items {
+		if name, _, _ := unstructured.NestedString(list.Items[i].Object, "spec", "driver"); name == names.Driver {
+			return list.Items[i].GetName(), nil
+		}
+	}
+	return "", nil
+}
+
+// haveSnapshots tells whether the cluster has the CRDs of volume snapshots.
+func (r *Reconciler) haveSnapshots() (bool, error) {
+	_, err := r.Client.RESTMapper().RESTMapping(snapshotContents.GroupKind(), snapshotContents.Version)
+	if apimeta.IsNoMatchError(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {
+	if err := r.ensureFinalizer(ctx, s); err != nil {
+		return err
+	}
+	if s.snapshots, err = r.haveSnapshots(); err != nil {
+		return err
+	}
+	stack := driver.Stack{Driver: s.driver, Namespace: r.Namespace, Images: r.Images, Snapshots: s.snapshots}
+	var errs []error
+	_, err = apply.Object(ctx, r.Client, &storagev1.CSIDriver{}, driver.CSIDriver(), storagev1ac.ExtractCSIDriver)
+	errs = append(errs, err)
+	wrote, err := apply.Object(ctx, r.Client, &appsv1.Deployment{}, driver.Controller(stack), appsv1ac.ExtractDeployment)
+	if wrote {
+		s.controller = nil // what was read is no longer true; the watch brings us back
+	}
+	errs = append(errs, err)
+	wrote, err = apply.Object(ctx, r.Client, &appsv1.DaemonSet{}, driver.Node(stack), appsv1ac.ExtractDaemonSet)
+	if wrote {
+		s.node = nil
+	}
+	return errors.Join(append(errs, err)...)
+}
+
+// ensureFinalizer holds the NFSDriver while there is a stack to be removed in order.
+func (r *Reconciler) ensureFinalizer(ctx context.Context, s *scope) error {
+	if !s.driver.DeletionTimestamp.IsZero() || controllerutil.ContainsFinalizer(s.driver, names.Finalizer) {
+		return nil
+	}
+	return r.patchFinalizers(ctx, s, controllerutil.AddFinalizer)
+}
+
+func (r *Reconciler) removeStack(ctx context.Context, s *scope) error {
+	csiDriver := &storagev1.CSIDriver{}
+	found, err := r.find(ctx, client.ObjectKey{Name: names.Driver}, csiDriver)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	if s.controller != nil {
+		errs = append(errs, apply.Delete(ctx, r.Client, s.controller))
+	}
+	if s.node != nil {
+		errs = append(errs, apply.Delete(ctx, r.Client, s.node))
+	}
+	if found {
+		errs = append(errs, apply.Delete(ctx, r.Client, csiDriver))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	s.controller, s.node = nil, nil
+	if !controllerutil.ContainsFinalizer(s.driver, names.Finalizer) {
+		return nil
+	}
+	s.gone = !s.driver.DeletionTimestamp.IsZero()
+	return r.patchFinalizers(ctx, s, controllerutil.RemoveFinalizer)
+}
+
+func (r *Reconciler) patchFinalizers(ctx context.Context, s *scope, change func(client.Object, string) bool) error {
+	before := s.driver.DeepCopy()
+	change(s.driver, names.Finalizer)
+	err := r.Client.Patch(ctx, s.driver, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}))
+	if err != nil {
+		return fmt.Errorf("patch finalizers: %w", err)
+	}
+	s.before = s.driver.DeepCopy()
+	return nil
+}
