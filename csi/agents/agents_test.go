@@ -23,7 +23,9 @@ var shard = volumeid.Shard{Backend: "main", Number: 0}
 
 type plain struct{}
 
-func (plain) ClientCredentials(string) credentials.TransportCredentials { return insecure.NewCredentials() }
+func (plain) ClientCredentials(string) credentials.TransportCredentials {
+	return insecure.NewCredentials()
+}
 
 type agent struct {
 	agentv1.UnimplementedAgentServer

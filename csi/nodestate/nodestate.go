@@ -17,6 +17,7 @@ import (
 
 	"github.com/google/renameio/v2"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/csi/mount"
 	"github.com/nfs-operator/nfs-operator/csi/volumeid"
 )
@@ -46,8 +47,14 @@ func (v Volume) Shard() volumeid.Shard {
 	return id.Shard
 }
 
-// Server is a shard that this node has used.
-type Server struct {
+// Grant is what the volume is to its agent.
+func (v Volume) Grant() *agentv1.Grant {
+	id, _ := volumeid.ParseVolume(v.Handle) // checked on the way in
+	return &agentv1.Grant{VolumeId: id.ID, Generation: v.Generation, ReadOnly: v.ReadOnly, SingleNode: v.SingleNode}
+}
+
+// server is a shard that this node has used.
+type server struct {
 	// Address is where it was last reached: for a node that boots before the cluster's DNS.
 	Address string `json:"address"`
 	// Open says that its agent may hold grants of this node.
@@ -61,7 +68,7 @@ type Store struct {
 
 	mu         sync.Mutex
 	volumes    map[string]Volume
-	servers    map[volumeid.Shard]Server
+	servers    map[volumeid.Shard]server
 	generation int64
 	reserved   int64 // generations up to this one are written down as used
 }
@@ -80,7 +87,7 @@ func Open(dir, bootID string, now time.Time) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, bootID: bootID, volumes: map[string]Volume{}, servers: map[volumeid.Shard]Server{}}
+	s := &Store{dir: dir, bootID: bootID, volumes: map[string]Volume{}, servers: map[volumeid.Shard]server{}}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
@@ -119,11 +126,11 @@ func (s *Store) load(name string) error {
 		if err != nil {
 			return err
 		}
-		var server Server
-		if err := json.Unmarshal(text, &server); err != nil {
+		var sv server
+		if err := json.Unmarshal(text, &sv); err != nil {
 			return err
 		}
-		s.servers[shard] = server
+		s.servers[shard] = sv
 	}
 	return nil
 }
@@ -144,9 +151,9 @@ func (s *Store) Begin(v Volume) (Volume, error) {
 		return Volume{}, err
 	}
 	s.volumes[v.Handle] = v
-	server := s.servers[id.Shard]
-	server.Open = true
-	return v, s.setServer(id.Shard, server)
+	sv := s.servers[id.Shard]
+	sv.Open = true
+	return v, s.setServer(id.Shard, sv)
 }
 
 // Get finds a volume.
@@ -253,12 +260,27 @@ func (s *Store) Truth(shard volumeid.Shard) (int64, []Volume, error) {
 	return generation, list, nil
 }
 
-// Server finds a shard that this node has used.
-func (s *Store) Server(shard volumeid.Shard) (Server, bool) {
+// Address is where a shard was last reached; it is empty for one that never was.
+func (s *Store) Address(shard volumeid.Shard) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	server, ok := s.servers[shard]
-	return server, ok
+	return s.servers[shard].Address
+}
+
+// Has reports whether this node has a volume of a shard.
+func (s *Store) Has(shard volumeid.Shard) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.has(shard)
+}
+
+func (s *Store) has(shard volumeid.Shard) bool {
+	for _, v := range s.volumes {
+		if v.Shard() == shard {
+			return true
+		}
+	}
+	return false
 }
 
 // OpenShards are the shards whose agents may hold grants of this node.
@@ -266,8 +288,8 @@ func (s *Store) OpenShards() []volumeid.Shard {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []volumeid.Shard
-	for shard, server := range s.servers {
-		if server.Open {
+	for shard, sv := range s.servers {
+		if sv.Open {
 			list = append(list, shard)
 		}
 	}
@@ -278,9 +300,9 @@ func (s *Store) OpenShards() []volumeid.Shard {
 func (s *Store) SetAddress(shard volumeid.Shard, address string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	server := s.servers[shard]
-	server.Address = address
-	return s.setServer(shard, server)
+	sv := s.servers[shard]
+	sv.Address = address
+	return s.setServer(shard, sv)
 }
 
 // Close notes that a shard's agent has acknowledged that this node has none of its volumes, unless one was begun
@@ -288,24 +310,22 @@ func (s *Store) SetAddress(shard volumeid.Shard, address string) error {
 func (s *Store) Close(shard volumeid.Shard) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, v := range s.volumes {
-		if v.Shard() == shard {
-			return false, nil
-		}
+	if s.has(shard) {
+		return false, nil
 	}
-	server := s.servers[shard]
-	server.Open = false
-	return true, s.setServer(shard, server)
+	sv := s.servers[shard]
+	sv.Open = false
+	return true, s.setServer(shard, sv)
 }
 
-func (s *Store) setServer(shard volumeid.Shard, server Server) error {
-	if s.servers[shard] == server {
+func (s *Store) setServer(shard volumeid.Shard, sv server) error {
+	if s.servers[shard] == sv {
 		return nil
 	}
-	if err := s.write(serverPrefix+encode(shard.String()), server); err != nil {
+	if err := s.write(serverPrefix+encode(shard.String()), sv); err != nil {
 		return err
 	}
-	s.servers[shard] = server
+	s.servers[shard] = sv
 	return nil
 }
 

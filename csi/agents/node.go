@@ -1,0 +1,86 @@
+package agents
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/csi/volumeid"
+)
+
+// resolveTimeout is how long DNS is waited for before the remembered address is taken.
+const resolveTimeout = 2 * time.Second
+
+// AddressBook remembers where shards were last reached.
+type AddressBook interface {
+	// Address is empty for a shard that was never reached.
+	Address(shard volumeid.Shard) string
+	SetAddress(shard volumeid.Shard, address string) error
+}
+
+// Resolver finds the addresses of a DNS name; net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Node finds agents as a node plugin does, which reads no custom resources: by the DNS name of the shard's Service.
+type Node struct {
+	pool      *Pool
+	resolver  Resolver
+	namespace string
+	book      AddressBook
+}
+
+// Connection is an agent and the address at which it is reached. What the agent says of access holds for mounts of
+// this very address: through another one the server might see the node differently.
+type Connection struct {
+	Client  agentv1.AgentClient
+	Address string
+}
+
+// NewNode makes a Node for the Services of a namespace.
+func NewNode(pool *Pool, resolver Resolver, namespace string, book AddressBook) *Node {
+	return &Node{pool: pool, resolver: resolver, namespace: namespace, book: book}
+}
+
+// Connect finds a shard's agent.
+func (n *Node) Connect(ctx context.Context, shard volumeid.Shard) (Connection, error) {
+	address, err := n.locate(ctx, shard)
+	if err != nil {
+		return Connection{}, err
+	}
+	client, err := n.pool.Agent(shard, address)
+	if err != nil {
+		return Connection{}, err
+	}
+	return Connection{Client: client, Address: address}, nil
+}
+
+// Confirm remembers an address at which the right agent has answered. A name that is resolved is not enough: while the
+// cluster's DNS starts, a wild card in a search domain may answer for it.
+func (n *Node) Confirm(shard volumeid.Shard, address string) error {
+	if n.book.Address(shard) == address {
+		return nil
+	}
+	return n.book.SetAddress(shard, address)
+}
+
+func (n *Node) locate(ctx context.Context, shard volumeid.Shard) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	name := shard.Name() + "." + n.namespace + ".svc"
+	addresses, err := n.resolver.LookupNetIP(ctx, "ip", name)
+	if err == nil && len(addresses) > 0 {
+		return addresses[0].Unmap().String(), nil
+	}
+	if remembered := n.book.Address(shard); remembered != "" {
+		return remembered, nil
+	}
+	if err == nil {
+		err = &net.DNSError{Err: "no address", Name: name}
+	}
+	return "", fmt.Errorf("find server %s: %w", shard.Name(), err)
+}
