@@ -1,7 +1,49 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/go-logr/logr"
+	"github.com/spf13/cobra"
+
+	"github.com/nfs-operator/nfs-operator/agent/config"
+	"github.com/nfs-operator/nfs-operator/agent/server"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
 
 func newAgentCommand() *cobra.Command {
-	return &cobra.Command{Use: "agent"}
+	o := server.Options{}
+	var configFile string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "agent",
+		Short: "Run one NFS server: its disk, its volumes, its Ganesha",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			var err error
+			if o.Config, err = config.Load(configFile); err != nil {
+				return fmt.Errorf("load configuration: %w", err)
+			}
+			o.Log = agentLog(verbose).WithValues("backend", o.Config.Backend, "shard", o.Config.Shard)
+			return server.Run(cmd.Context(), o)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&configFile, "config", names.FileAgentConfig, "configuration `file`")
+	flags.StringVar(&o.TLSDir, "tls-dir", names.DirTLS, "`directory` with tls.crt, tls.key and ca.crt")
+	flags.StringVar(&o.Listen, "listen", fmt.Sprintf(":%d", names.PortAgent), "`address` of the gRPC service")
+	flags.StringVar(&o.HealthAddress, "health-address", fmt.Sprintf(":%d", names.PortAgentHealth), "`address` of /livez, /readyz and /metrics")
+	flags.StringVar(&o.RunDir, "run-dir", "/run/nfs-operator", "`directory` for sockets and generated files")
+	flags.BoolVar(&verbose, "verbose", false, "log also what only developers want to know")
+	return cmd
+}
+
+func agentLog(verbose bool) logr.Logger {
+	level := slog.LevelInfo
+	if verbose {
+		level = slog.LevelDebug
+	}
+	return logr.FromSlogHandler(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 }

@@ -1,0 +1,223 @@
+// Package access knows which node may use which volume, and from which addresses. It is where the list of clients of every
+// export comes from.
+//
+// The address by which a server sees a node is no property of the node: it changes when the server moves. So a node reports
+// all its addresses, and a grant admits those and the one that its control connection comes from.
+package access
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+var (
+	// ErrNotFound is returned for a volume that is not there or not in service.
+	ErrNotFound = errors.New("volume not found")
+	// ErrHeld is returned when a living node holds a grant that is in the way.
+	ErrHeld = errors.New("volume is in use")
+	// ErrInvalid is returned for requests that no repetition will make right.
+	ErrInvalid = errors.New("invalid request")
+)
+
+// maxAddresses is how many addresses one node may report.
+const maxAddresses = 64
+
+// Book is the book of all grants. It is safe for concurrent use.
+type Book struct {
+	store *store.Store
+	lease time.Duration
+	now   func() time.Time
+
+	mu       sync.Mutex
+	nodes    map[string]*node
+	byVolume map[string]map[string]bool     // volume to the names of nodes that hold a grant
+	claims   map[netip.Addr]map[string]bool // address to the names of nodes that report it
+}
+
+// node is what is known of one node. Its record is never changed, only replaced: the store has the same one.
+type node struct {
+	record    store.Node
+	addresses []netip.Addr // reported
+	seen      netip.Addr
+	streams   int       // announcements that are open
+	heard     time.Time // when it last said anything
+}
+
+// New reads the grants from the store. A node counts as alive for one lease from now on: it may not have noticed yet that
+// the agent was away.
+func New(s *store.Store, lease time.Duration, now func() time.Time) *Book {
+	b := &Book{
+		store: s, lease: lease, now: now,
+		nodes: map[string]*node{}, byVolume: map[string]map[string]bool{}, claims: map[netip.Addr]map[string]bool{},
+	}
+	for _, record := range s.Nodes() {
+		b.index(&node{record: record, heard: now()})
+	}
+	return b
+}
+
+// Caller is who makes a call, as the connection says it: the name from the certificate, the address from the socket.
+type Caller struct {
+	Node string
+	Peer netip.AddrPort
+}
+
+// Client is what the node says of itself.
+type Client struct {
+	BootID    string
+	Addresses []string
+}
+
+// privilegedPorts end here: only privileged processes may bind a port below.
+const privilegedPorts = 1024
+
+// Privileged tells whether the connection comes from a port that only privileged processes may bind.
+func (c Caller) Privileged() bool { return c.Peer.Port() > 0 && c.Peer.Port() < privilegedPorts }
+
+// index puts a node into the maps by volume and by address, after unindex has taken its older self out.
+func (b *Book) index(n *node) {
+	name := n.record.Name
+	n.addresses = parseAddresses(n.record.Addresses)
+	n.seen, _ = netip.ParseAddr(n.record.SeenAddress)
+	b.nodes[name] = n
+	for id := range n.record.Grants {
+		insert(b.byVolume, id, name)
+	}
+	for _, a := range n.claimed() {
+		insert(b.claims, a, name)
+	}
+}
+
+func (b *Book) unindex(n *node) {
+	for id := range n.record.Grants {
+		drop(b.byVolume, id, n.record.Name)
+	}
+	for _, a := range n.claimed() {
+		drop(b.claims, a, n.record.Name)
+	}
+}
+
+func insert[K comparable](m map[K]map[string]bool, key K, name string) {
+	if m[key] == nil {
+		m[key] = map[string]bool{}
+	}
+	m[key][name] = true
+}
+
+func drop[K comparable](m map[K]map[string]bool, key K, name string) {
+	delete(m[key], name)
+	if len(m[key]) == 0 {
+		delete(m, key)
+	}
+}
+
+// claimed are all addresses that a node would like to be admitted from.
+func (n *node) claimed() []netip.Addr {
+	all := slices.Clone(n.addresses)
+	if n.seen.IsValid() && !slices.Contains(all, n.seen) {
+		all = append(all, n.seen)
+	}
+	return all
+}
+
+// admitted are the addresses that count as the node's. One that another node claims too (docker0 has the same on every
+// node) counts only for a node that was seen under it.
+func (b *Book) admitted(n *node) []netip.Addr {
+	return slices.DeleteFunc(n.claimed(), func(a netip.Addr) bool {
+		return len(b.claims[a]) > 1 && a != n.seen
+	})
+}
+
+// parseAddresses keeps what can be the source of a connection from another machine.
+func parseAddresses(texts []string) []netip.Addr {
+	var all []netip.Addr
+	for _, text := range texts {
+		a, err := netip.ParseAddr(text)
+		if err != nil {
+			continue
+		}
+		a = a.Unmap().WithZone("")
+		if a.IsGlobalUnicast() && !slices.Contains(all, a) {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (b *Book) alive(n *node) bool { return n.streams > 0 || b.now().Sub(n.heard) < b.lease }
+
+// put writes a node's new record, and returns the volumes whose lists of clients may have changed by it.
+func (b *Book) put(record store.Node) ([]string, error) {
+	if err := b.store.PutNode(record); err != nil {
+		return nil, err
+	}
+	old, known := b.nodes[record.Name]
+	fresh := &node{record: record, heard: b.now()}
+	touched := map[string]bool{}
+	if known {
+		fresh.streams = old.streams
+		b.unindex(old)
+	} else {
+		old = &node{}
+	}
+	b.index(fresh)
+	for id, grant := range record.Grants {
+		if had, ok := old.record.Grants[id]; !ok || had != grant {
+			touched[id] = true
+		}
+	}
+	for id := range old.record.Grants {
+		if _, ok := record.Grants[id]; !ok {
+			touched[id] = true
+		}
+	}
+	b.touchAddresses(old, fresh, touched)
+	return slices.Sorted(maps.Keys(touched)), nil
+}
+
+// touchAddresses adds the volumes of all nodes whose admitted addresses may have changed: the node's own, and those of nodes
+// that claim an address which it took up or gave up.
+func (b *Book) touchAddresses(old, fresh *node, touched map[string]bool) {
+	before, after := old.claimed(), fresh.claimed()
+	if slices.Equal(before, after) && old.seen == fresh.seen && old.record.PrivilegedPort == fresh.record.PrivilegedPort {
+		return
+	}
+	for id := range fresh.record.Grants {
+		touched[id] = true
+	}
+	for _, a := range slices.Concat(before, after) {
+		for name := range b.claims[a] {
+			for id := range b.nodes[name].record.Grants {
+				touched[id] = true
+			}
+		}
+	}
+}
+
+// describe is the node's record as the caller and what it says of itself make it, without grants.
+func describe(c Caller, client Client) (store.Node, error) {
+	if !store.ValidDNSName(c.Node) {
+		return store.Node{}, fmt.Errorf("%w: node name %q", ErrInvalid, c.Node)
+	}
+	if len(client.Addresses) > maxAddresses {
+		return store.Node{}, fmt.Errorf("%w: %d addresses, at most %d", ErrInvalid, len(client.Addresses), maxAddresses)
+	}
+	addresses := parseAddresses(client.Addresses)
+	slices.SortFunc(addresses, netip.Addr.Compare)
+	texts := make([]string, len(addresses))
+	for i, a := range addresses {
+		texts[i] = a.String()
+	}
+	return store.Node{
+		Name: c.Node, BootID: strings.TrimSpace(client.BootID), Addresses: texts,
+		SeenAddress: c.Peer.Addr().Unmap().WithZone("").String(), PrivilegedPort: c.Privileged(),
+	}, nil
+}

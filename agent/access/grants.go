@@ -1,0 +1,196 @@
+package access
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// Open grants a node the use of a volume. It returns the volumes whose lists of clients have changed, also with ErrHeld. For a
+// single-node volume, a node that has been silent for longer than the lease loses its grant to the new one.
+func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (changed []string, err error) {
+	record, err := describe(c, client)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.inService(volume) {
+		return nil, fmt.Errorf("%w: %q", ErrNotFound, volume)
+	}
+	if changed, err = b.takeOver(c.Node, volume, g); err != nil {
+		return nil, err
+	}
+	record.Grants = map[string]store.Grant{}
+	if old, ok := b.nodes[c.Node]; ok {
+		record.Generation = old.record.Generation
+		if old.record.BootID == record.BootID {
+			maps.Copy(record.Grants, old.record.Grants)
+		}
+	}
+	record.Grants[volume] = g
+	more, err := b.put(record)
+	return merge(changed, more), err
+}
+
+func (b *Book) inService(volume string) bool {
+	v, ok := b.store.Volume(volume)
+	return ok && v.State == store.StateReady
+}
+
+// takeOver removes the grants of dead nodes that stand in the way of a new one.
+func (b *Book) takeOver(name, volume string, g store.Grant) (changed []string, err error) {
+	for _, holder := range b.rivals(name, volume, g) {
+		n := b.nodes[holder]
+		if b.alive(n) {
+			return changed, fmt.Errorf("%w: node %q has it, and it is for one node at a time", ErrHeld, holder)
+		}
+		more, err := b.revoke(n, volume)
+		if err != nil {
+			return changed, err
+		}
+		changed = merge(changed, more)
+	}
+	return changed, nil
+}
+
+// rivals are other nodes whose grants exclude this one, in order of their names.
+func (b *Book) rivals(name, volume string, g store.Grant) []string {
+	var found []string
+	for holder := range b.byVolume[volume] {
+		if holder != name && (g.SingleNode || b.nodes[holder].record.Grants[volume].SingleNode) {
+			found = append(found, holder)
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+func (b *Book) revoke(n *node, volume string) ([]string, error) {
+	record := n.record
+	record.Grants = maps.Clone(record.Grants)
+	delete(record.Grants, volume)
+	heard := n.heard
+	changed, err := b.put(record)
+	b.nodes[record.Name].heard = heard // it was not the node that spoke
+	return changed, err
+}
+
+// Announcement is the whole truth of one node.
+type Announcement struct {
+	Generation int64
+	Client     Client
+	Grants     map[string]store.Grant
+}
+
+// Announce makes a node's grants equal to what it says it has staged. A grant that is newer than the announcement stays. One for a
+// volume that is gone, or that another node has taken over, is not opened. Nothing is written when nothing has changed.
+func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) {
+	record, err := describe(c, a.Client)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	record.Generation = a.Generation
+	record.Grants = map[string]store.Grant{}
+	old, known := b.nodes[c.Node]
+	if known && old.record.BootID == record.BootID { // after a boot no older mount exists
+		record.Generation = max(record.Generation, old.record.Generation)
+		for id, g := range old.record.Grants {
+			if g.Generation > a.Generation {
+				record.Grants[id] = g
+			}
+		}
+	}
+	for id, g := range a.Grants {
+		if newer, ok := record.Grants[id]; ok && newer.Generation >= g.Generation {
+			continue
+		}
+		if b.inService(id) && len(b.rivals(c.Node, id, g)) == 0 {
+			record.Grants[id] = g
+		}
+	}
+	if known {
+		old.heard = b.now()
+		if same(old.record, record) {
+			return nil, nil
+		}
+	}
+	return b.put(record)
+}
+
+// same tells whether a record says nothing new. The generation alone is not worth a write: it only orders announcements
+// against grants, and those have their own.
+func same(a, b store.Node) bool {
+	return a.BootID == b.BootID && slices.Equal(a.Addresses, b.Addresses) && a.SeenAddress == b.SeenAddress &&
+		a.PrivilegedPort == b.PrivilegedPort && maps.Equal(a.Grants, b.Grants)
+}
+
+// Connected notes that a node has an announcement open, until the function that it returns is called.
+func (b *Book) Connected(name string) (disconnected func()) {
+	b.count(name, 1)
+	return func() { b.count(name, -1) }
+}
+
+func (b *Book) count(name string, change int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if n, ok := b.nodes[name]; ok {
+		n.streams += change
+		n.heard = b.now()
+	}
+}
+
+// Close ends all grants of a volume that is to be deleted, unless a living node holds one (ErrHeld). mark is called while no
+// grant can be opened; after it the volume must not be in service any more.
+func (b *Book) Close(volume string, mark func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var living []string
+	holders := slices.Sorted(maps.Keys(b.byVolume[volume]))
+	for _, holder := range holders {
+		if b.alive(b.nodes[holder]) {
+			living = append(living, holder)
+		}
+	}
+	if len(living) > 0 {
+		return fmt.Errorf("%w on %s", ErrHeld, strings.Join(living, ", "))
+	}
+	for _, holder := range holders {
+		if _, err := b.revoke(b.nodes[holder], volume); err != nil {
+			return err
+		}
+	}
+	return mark()
+}
+
+// Holders are the nodes with a grant for a volume, in order of their names.
+func (b *Book) Holders(volume string) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.byVolume[volume]))
+}
+
+// Announcing are the nodes that have an announcement open, in order of their names.
+func (b *Book) Announcing() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var names []string
+	for name, n := range b.nodes {
+		if n.streams > 0 {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func merge(a, b []string) []string {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	return slices.Compact(all)
+}

@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// Capacity is what the disk holds and what it can still promise, in bytes.
+type Capacity struct {
+	Total     int64 // of the file system
+	Allocated int64 // promised: volumes, snapshots, trash, archive, reserve
+	Available int64 // size of the largest volume that can be made
+	Used      int64 // of the file system
+	Trash     int64 // what the trash takes; part of Allocated
+	Archived  int   // volumes in the archive
+}
+
+// Capacity adds up what is promised.
+func (e *Engine) Capacity() (Capacity, error) {
+	e.placing.Lock()
+	defer e.placing.Unlock()
+	return e.capacity()
+}
+
+func (e *Engine) capacity() (Capacity, error) {
+	var c Capacity
+	var err error
+	if c.Total, c.Used, err = e.Filesystem.Space(); err != nil {
+		return Capacity{}, err
+	}
+	c.Allocated = store.Reserve(c.Total)
+	for _, v := range e.Store.Volumes() {
+		if _, counted := e.pending[v.ID]; !counted {
+			c.Allocated += store.Promise(v.Spec.Bytes)
+		}
+	}
+	for _, promise := range e.pending {
+		c.Allocated += promise
+	}
+	for _, s := range e.Store.Snapshots() {
+		charged, err := e.charged(s.ProjectID)
+		if err != nil {
+			return Capacity{}, err
+		}
+		c.Allocated += charged
+	}
+	if err := e.addDiscarded(&c); err != nil {
+		return Capacity{}, err
+	}
+	c.Available = store.Available(c.Total, c.Allocated, e.OvercommitPercent)
+	return c, nil
+}
+
+func (e *Engine) addDiscarded(c *Capacity) error {
+	trash, err := e.Store.ListTrash()
+	if err != nil {
+		return err
+	}
+	archive, err := e.Store.ListArchive()
+	if err != nil {
+		return err
+	}
+	c.Archived = len(archive)
+	for i, d := range append(trash, archive...) {
+		charged, err := e.charged(d.ProjectID)
+		if err != nil {
+			return err
+		}
+		c.Allocated += charged
+		if i < len(trash) {
+			c.Trash += charged
+		}
+	}
+	return nil
+}
+
+func (e *Engine) charged(project uint32) (int64, error) {
+	q, err := e.Filesystem.Quota(project)
+	return store.Charged(q.UsedBytes, q.UsedInodes), err
+}
+
+// promise sets bytes aside for a volume until release is called, by when its record must count them. A volume that has a
+// record (expansion) is counted with the new size instead of the recorded one.
+func (e *Engine) promise(id string, bytes int64) (release func(), err error) {
+	e.placing.Lock()
+	defer e.placing.Unlock()
+	e.pending[id] = 0 // so that a recorded size is not counted
+	c, err := e.capacity()
+	if err == nil && bytes > c.Available {
+		err = fmt.Errorf("%w: %d bytes are free, %d bytes were asked for", ErrNoSpace, c.Available, bytes)
+	}
+	if err != nil {
+		delete(e.pending, id)
+		return nil, err
+	}
+	e.pending[id] = store.Promise(bytes)
+	return func() {
+		e.placing.Lock()
+		defer e.placing.Unlock()
+		delete(e.pending, id)
+	}, nil
+}

@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/nfs-operator/nfs-operator/agent/ganesha"
+	"github.com/nfs-operator/nfs-operator/agent/store"
+	"github.com/nfs-operator/nfs-operator/agent/xfs"
+)
+
+// CreateRequest is a wish for a volume.
+type CreateRequest struct {
+	Name           string
+	Spec           store.Spec
+	LimitBytes     int64 // a volume of that name larger than this does not fit the wish; 0 is no limit
+	SourceVolume   string
+	SourceSnapshot string
+}
+
+const (
+	maxNameLength = 1024
+	modeBits      = 0o7777
+)
+
+func (r CreateRequest) validate() error {
+	switch {
+	case r.Name == "" || len(r.Name) > maxNameLength:
+		return fmt.Errorf("%w: name must have 1 to %d bytes", ErrInvalid, maxNameLength)
+	case r.Spec.Bytes <= 0:
+		return fmt.Errorf("%w: size is %d bytes", ErrInvalid, r.Spec.Bytes)
+	case r.LimitBytes < 0 || r.Spec.MaxBytes < 0:
+		return fmt.Errorf("%w: a limit is negative", ErrInvalid)
+	case r.LimitBytes > 0 && r.Spec.Bytes > r.LimitBytes:
+		return fmt.Errorf("%w: size of %d bytes is over the limit of %d", ErrInvalid, r.Spec.Bytes, r.LimitBytes)
+	case r.Spec.Mode&^modeBits != 0:
+		return fmt.Errorf("%w: mode %o", ErrInvalid, r.Spec.Mode)
+	case r.SourceVolume != "" && r.SourceSnapshot != "":
+		return fmt.Errorf("%w: two sources", ErrInvalid)
+	}
+	if bytes := store.RoundVolumeBytes(r.Spec.Bytes); r.LimitBytes > 0 && bytes > r.LimitBytes {
+		return fmt.Errorf("%w: the smallest volume that fits has %d bytes", ErrOutOfRange, bytes)
+	}
+	return nil
+}
+
+// fits tells whether an existing volume is what was asked for.
+func (r CreateRequest) fits(v store.Volume) error {
+	switch {
+	case v.State == store.StateRetained:
+		return fmt.Errorf("%w: the data of a deleted volume with this name is retained", ErrExists)
+	case v.Name != r.Name:
+		return fmt.Errorf("%w: id %s belongs to another name", ErrExists, v.ID)
+	case v.Spec.Bytes < r.Spec.Bytes:
+		return fmt.Errorf("%w: it has %d bytes, %d were asked for", ErrExists, v.Spec.Bytes, r.Spec.Bytes)
+	case r.LimitBytes > 0 && v.Spec.Bytes > r.LimitBytes:
+		return fmt.Errorf("%w: it has %d bytes, over the limit of %d", ErrExists, v.Spec.Bytes, r.LimitBytes)
+	case v.SourceVolume != r.SourceVolume || v.SourceSnapshot != r.SourceSnapshot:
+		return fmt.Errorf("%w: it has another source", ErrExists)
+	}
+	return nil
+}
+
+// Create makes a volume, or finds the one that has this name.
+func (e *Engine) Create(ctx context.Context, r CreateRequest) (store.Volume, error) {
+	if err := r.validate(); err != nil {
+		return store.Volume{}, err
+	}
+	if !e.Exports.Serving() {
+		return store.Volume{}, ErrUnavailable
+	}
+	id := store.ID(r.Name)
+	release, ok := e.locks.acquire(volumeKey(id))
+	if !ok {
+		return store.Volume{}, fmt.Errorf("%w on volume %q", ErrBusy, r.Name)
+	}
+	defer release()
+	v, ok := e.Store.Volume(id)
+	if ok && v.State == store.StateDeleting { // a delete that was cut off
+		if err := e.finishDelete(ctx, v); err != nil {
+			return store.Volume{}, err
+		}
+		ok = false
+	}
+	if ok {
+		if err := r.fits(v); err != nil || v.State == store.StateReady {
+			return v, err
+		}
+	} else {
+		var err error
+		if v, err = e.beginVolume(id, r); err != nil {
+			return store.Volume{}, err
+		}
+	}
+	return e.buildVolume(ctx, v)
+}
+
+// beginVolume takes the space and the ids, and writes the record of a volume that is being made.
+func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
+	if len(e.Store.Volumes()) >= MaxVolumes {
+		return store.Volume{}, fmt.Errorf("%w: at most %d on one server", ErrTooMany, MaxVolumes)
+	}
+	spec := r.Spec
+	spec.Bytes = store.RoundVolumeBytes(spec.Bytes)
+	release, err := e.promise(id, spec.Bytes)
+	if err != nil {
+		return store.Volume{}, err
+	}
+	defer release()
+	project, export, err := e.Store.NewVolumeIDs()
+	if err != nil {
+		return store.Volume{}, err
+	}
+	v := store.Volume{
+		ID: id, Name: r.Name, Spec: spec, ExportID: export, ProjectID: project, State: store.StateCreating,
+		Created: e.Now().UTC(), SourceVolume: r.SourceVolume, SourceSnapshot: r.SourceSnapshot,
+	}
+	return v, e.Store.PutVolume(v)
+}
+
+// buildVolume does whatever is still to be done for a volume whose record says creating.
+func (e *Engine) buildVolume(ctx context.Context, v store.Volume) (store.Volume, error) {
+	if err := e.placeTree(v); err != nil {
+		return store.Volume{}, err
+	}
+	return e.publish(ctx, v)
+}
+
+// placeTree builds the volume's directory beside its place and moves it there.
+func (e *Engine) placeTree(v store.Volume) error {
+	place := e.Store.VolumeDir(v.ID)
+	if _, err := os.Lstat(place); err == nil {
+		return nil
+	}
+	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes)); err != nil {
+		return err
+	}
+	tmp := e.Store.TmpDir(store.KindVolume, v.ID)
+	root := xfs.Root{Project: v.ProjectID, Mode: v.Spec.Mode, UID: v.Spec.UID, GID: v.Spec.GID}
+	if err := e.Filesystem.MakeRoot(tmp, root); err != nil {
+		return fmt.Errorf("make volume directory: %w", err)
+	}
+	if err := e.Store.Rename(tmp, place); err != nil {
+		return fmt.Errorf("place volume: %w", err)
+	}
+	return nil
+}
+
+// publish exports a volume that is in its place, and puts it in service.
+func (e *Engine) publish(ctx context.Context, v store.Volume) (store.Volume, error) {
+	if err := e.SyncExports(ctx, v.ID); err != nil {
+		return store.Volume{}, fmt.Errorf("export volume: %w", err)
+	}
+	v.State = store.StateReady
+	if err := e.Store.PutVolume(v); err != nil {
+		return store.Volume{}, err
+	}
+	if err := e.Store.LinkClaim(v); err != nil { // for people only
+		e.Log.Error(err, "Cannot link the claim's name", "volume", v.ID)
+	}
+	return v, nil
+}
+
+// SyncExports returns when the running NFS server knows what the access book says of the named volumes.
+func (e *Engine) SyncExports(ctx context.Context, names ...string) error {
+	err := e.Exports.Sync(ctx, names...)
+	if errors.Is(err, ganesha.ErrNotServing) {
+		return ErrUnavailable
+	}
+	return err
+}
+
+// Expand raises a volume's size. A size at or below the present one changes nothing.
+func (e *Engine) Expand(id string, bytes, limit int64) (store.Volume, error) {
+	if bytes <= 0 || limit < 0 {
+		return store.Volume{}, fmt.Errorf("%w: size is %d bytes, limit %d", ErrInvalid, bytes, limit)
+	}
+	release, ok := e.locks.acquire(volumeKey(id))
+	if !ok {
+		return store.Volume{}, fmt.Errorf("%w on volume %s", ErrBusy, id)
+	}
+	defer release()
+	v, err := e.Volume(id)
+	if err != nil {
+		return store.Volume{}, err
+	}
+	wanted := store.RoundVolumeBytes(bytes)
+	if wanted > v.Spec.Bytes {
+		if err := e.grow(&v, wanted, limit); err != nil {
+			return store.Volume{}, err
+		}
+	} else if limit > 0 && v.Spec.Bytes > limit {
+		return store.Volume{}, fmt.Errorf("%w: it has %d bytes already, over the limit of %d", ErrOutOfRange, v.Spec.Bytes, limit)
+	}
+	// Also when nothing has changed: a call that was cut off may have written the record only.
+	return v, e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes))
+}
+
+func (e *Engine) grow(v *store.Volume, bytes, limit int64) error {
+	for _, most := range []int64{limit, v.Spec.MaxBytes} {
+		if most > 0 && bytes > most {
+			return fmt.Errorf("%w: %d bytes are over the limit of %d", ErrOutOfRange, bytes, most)
+		}
+	}
+	release, err := e.promise(v.ID, bytes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	v.Spec.Bytes = bytes
+	return e.Store.PutVolume(*v)
+}

@@ -1,0 +1,67 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// Delete takes a volume out of service and moves its data to the trash or the archive. What does not exist is deleted. A volume
+// that a living node has open is not (access.ErrHeld).
+func (e *Engine) Delete(ctx context.Context, id string) error {
+	if !store.ValidID(id) {
+		return nil
+	}
+	release, ok := e.locks.acquire(volumeKey(id))
+	if !ok {
+		return fmt.Errorf("%w on volume %s", ErrBusy, id)
+	}
+	defer release()
+	v, ok := e.Store.Volume(id)
+	if !ok || v.State == store.StateRetained {
+		return nil
+	}
+	if !e.Exports.Serving() {
+		return ErrUnavailable
+	}
+	if err := e.Access.Close(id, func() error {
+		v.State = store.StateDeleting
+		return e.Store.PutVolume(v)
+	}); err != nil {
+		return err
+	}
+	if err := e.SyncExports(ctx, id); err != nil {
+		return fmt.Errorf("end export: %w", err)
+	}
+	return e.finishDelete(ctx, v)
+}
+
+// finishDelete does whatever is still to be done for a volume whose record says deleting and that is not exported.
+func (e *Engine) finishDelete(_ context.Context, v store.Volume) error {
+	if err := e.Store.UnlinkClaim(v); err != nil { // for people only
+		e.Log.Error(err, "Cannot remove the link of the claim's name", "volume", v.ID)
+	}
+	place := e.Store.VolumeDir(v.ID)
+	switch v.Spec.OnDelete {
+	case store.OnDeleteRetain:
+		v.State = store.StateRetained
+		return e.Store.PutVolume(v)
+	case store.OnDeleteArchive:
+		if err := e.Store.ArchiveRecord(v); err != nil {
+			return err
+		}
+		if err := e.discard(place, e.Store.ArchiveDir(v.Discarded())); err != nil {
+			return err
+		}
+	default:
+		if err := e.discard(place, e.Store.TrashDir(v.Discarded())); err != nil {
+			return err
+		}
+	}
+	if err := e.Store.RemoveVolume(v.ID); err != nil {
+		return err
+	}
+	e.wakeTrash()
+	return nil
+}

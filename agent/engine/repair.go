@@ -1,0 +1,103 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// Repair makes the disk agree with the records after a crash. Nothing may be exported yet. What was being made is rolled back: it was
+// never acknowledged. What was being deleted is finished. Limits are set as the records say. A volume whose data is
+// missing is reported and left alone.
+func (e *Engine) Repair(ctx context.Context) error {
+	if err := e.clearTmp(); err != nil {
+		return err
+	}
+	for _, v := range e.Store.Volumes() {
+		if err := e.repairVolume(ctx, v); err != nil {
+			return fmt.Errorf("repair volume %s: %w", v.ID, err)
+		}
+	}
+	return e.reportOrphans()
+}
+
+func (e *Engine) repairVolume(ctx context.Context, v store.Volume) error {
+	switch v.State {
+	case store.StateCreating:
+		e.Log.Info("Rolling back a volume that was being made", "volume", v.ID, "name", v.Name)
+		if err := e.discard(e.Store.VolumeDir(v.ID), e.Store.TrashDir(v.Discarded())); err != nil {
+			return err
+		}
+		return e.Store.RemoveVolume(v.ID)
+	case store.StateDeleting:
+		e.Log.Info("Finishing a delete", "volume", v.ID, "name", v.Name)
+		return e.finishDelete(ctx, v)
+	default:
+		return e.checkVolume(v)
+	}
+}
+
+func (e *Engine) checkVolume(v store.Volume) error {
+	if _, err := os.Lstat(e.Store.VolumeDir(v.ID)); err != nil {
+		e.Log.Error(err, "The data of a volume is missing", "volume", v.ID, "name", v.Name)
+		return nil
+	}
+	q, err := e.Filesystem.Quota(v.ProjectID)
+	if err != nil {
+		return err
+	}
+	inodes := store.Inodes(v.Spec.Bytes)
+	if q.LimitBytes == v.Spec.Bytes && q.LimitInodes == inodes {
+		return nil
+	}
+	e.Log.Info("Setting a volume's limits anew", "volume", v.ID, "hadBytes", q.LimitBytes, "bytes", v.Spec.Bytes)
+	return e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, inodes)
+}
+
+// clearTmp moves what was being built to the trash. Its project is read from the record, which is still there; without one
+// there is nothing that was charged.
+func (e *Engine) clearTmp() error {
+	dir := filepath.Dir(e.Store.TmpDir(store.KindVolume, ""))
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	projects := map[string]store.Discarded{}
+	for _, v := range e.Store.Volumes() {
+		projects[filepath.Base(e.Store.TmpDir(store.KindVolume, v.ID))] = v.Discarded()
+	}
+	for _, s := range e.Store.Snapshots() {
+		projects[filepath.Base(e.Store.TmpDir(store.KindSnapshot, s.ID))] = s.Discarded()
+	}
+	for _, entry := range entries {
+		from := filepath.Join(dir, entry.Name())
+		if d, ok := projects[entry.Name()]; ok {
+			err = e.discard(from, e.Store.TrashDir(d))
+		} else {
+			err = os.Remove(from)
+		}
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			e.Log.Error(err, "Cannot clear a left-over directory", "path", from)
+		}
+	}
+	return nil
+}
+
+// reportOrphans reports directories without a record. They may be what an administrator put there, or the data of a record
+// that was lost: nothing is removed.
+func (e *Engine) reportOrphans() error {
+	entries, err := os.ReadDir(filepath.Dir(e.Store.VolumeDir("x")))
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if _, ok := e.Store.Volume(entry.Name()); !ok {
+			e.Log.Info("A directory among the volumes has no record", "name", entry.Name())
+		}
+	}
+	return nil
+}

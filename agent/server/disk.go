@@ -1,0 +1,191 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sys/unix"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+	"github.com/nfs-operator/nfs-operator/agent/xfs"
+)
+
+const (
+	// retryDisk is when a disk is looked at again that could not be used: it may have been wiped, or come back.
+	retryDisk = 5 * time.Second
+	// growInterval is how often the agent looks whether the device has grown.
+	growInterval = 30 * time.Second
+	// An unmount fails as long as something still uses the file system.
+	unmountTries = 50
+	unmountPause = 100 * time.Millisecond
+)
+
+// disk is the data disk in use.
+type disk struct {
+	dir   string
+	fs    *xfs.Filesystem
+	store *store.Store
+}
+
+// conditionError is an error with the reason that the status shows.
+type conditionError struct {
+	reason string
+	err    error
+}
+
+func (e conditionError) Error() string { return e.err.Error() }
+func (e conditionError) Unwrap() error { return e.err }
+
+// openDisk tries until the disk can be used. It returns an error only when the context has ended.
+func (s *Server) openDisk(ctx context.Context) (*disk, error) {
+	for {
+		d, err := s.tryDisk(ctx)
+		if err == nil {
+			return d, nil
+		}
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		c := condition{reasonDiskFailed, err.Error()}
+		var known conditionError
+		if errors.As(err, &known) {
+			c.reason = known.reason
+		}
+		s.report(c)
+		if !sleep(ctx, retryDisk) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
+	device, dir := s.Config.Device, s.Config.DataDir
+	if !strings.HasPrefix(filepath.Clean(device), "/dev/") {
+		return nil, conditionError{reasonHandleWouldChange, fmt.Errorf("device %s does not lie below /dev: file handles would contain its number", device)}
+	}
+	first, err := s.prepare(ctx, device)
+	if err != nil {
+		return nil, err
+	}
+	if err := xfs.Mount(device, dir); err != nil {
+		return nil, conditionError{reasonMountFailed, err}
+	}
+	d, err := s.useMounted(first)
+	if err != nil {
+		return nil, errors.Join(err, xfs.Unmount(dir))
+	}
+	return d, nil
+}
+
+// prepare makes sure that there is a file system of ours on the device.
+func (s *Server) prepare(ctx context.Context, device string) (store.Init, error) {
+	found, err := xfs.Inspect(ctx, device)
+	if err != nil {
+		return store.Init{}, conditionError{reasonDeviceUnavailable, err}
+	}
+	var options string
+	switch found.Kind {
+	case xfs.Ours:
+		return store.Init{FilesystemID: found.UUID}, nil
+	case xfs.Foreign:
+		return store.Init{}, conditionError{reasonDeviceNotBlank, fmt.Errorf("%s holds %s; wipe it if it may be used (wipefs --all, or blkdiscard)", device, found.Found)}
+	case xfs.Blank, xfs.Unfinished:
+		s.report(condition{reasonFormatting, "making a file system on " + device})
+		if options, err = xfs.Format(ctx, device, found.Kind == xfs.Unfinished); err != nil {
+			reason := reasonFormatFailed
+			if errors.Is(err, xfs.ErrDeviceTooSmall) {
+				reason = reasonDeviceTooSmall
+			}
+			return store.Init{}, conditionError{reason, err}
+		}
+	}
+	if found, err = xfs.Inspect(ctx, device); err != nil {
+		return store.Init{}, conditionError{reasonDeviceUnavailable, err}
+	}
+	return store.Init{FilesystemID: found.UUID, MkfsOptions: options}, nil
+}
+
+func (s *Server) useMounted(first store.Init) (*disk, error) {
+	dir := s.Config.DataDir
+	fs, err := xfs.Use(dir)
+	if err != nil {
+		return nil, err
+	}
+	d := &disk{dir: dir, fs: fs}
+	if d.store, err = store.Open(dir, first); err == nil {
+		err = s.checkIdentity(d, first)
+	}
+	switch {
+	case errors.Is(err, store.ErrForeign):
+		err = conditionError{reasonDeviceNotBlank, fmt.Errorf("%s: %w", s.Config.Device, err)}
+	case errors.Is(err, store.ErrNewerFormat):
+		err = conditionError{reasonNewerFormat, err}
+	}
+	if err != nil {
+		return nil, errors.Join(err, fs.Close())
+	}
+	s.prepareSpace(d)
+	return d, nil
+}
+
+// checkIdentity refuses a file system whose handles are not those that clients hold: its UUID is part of them.
+func (s *Server) checkIdentity(d *disk, first store.Init) error {
+	if recorded := d.store.Server().FilesystemID; recorded != first.FilesystemID {
+		return conditionError{reasonHandleWouldChange, fmt.Errorf("file system has UUID %s, its record says %s: mounted clients would get stale handles", first.FilesystemID, recorded)}
+	}
+	return nil
+}
+
+// prepareSpace grows the file system and makes the ballast. Neither is worth not serving.
+func (s *Server) prepareSpace(d *disk) {
+	s.grow(d)
+	total, _, err := d.fs.Space()
+	if err == nil {
+		err = d.fs.MakeBallast(d.store.Ballast(), store.BallastBytes(total))
+	}
+	if err != nil {
+		s.Log.Error(err, "Cannot make the ballast file")
+	}
+}
+
+func (s *Server) grow(d *disk) {
+	switch grown, err := d.fs.Grow(s.Config.Device); {
+	case err != nil:
+		s.Log.Error(err, "Cannot grow the file system")
+	case grown:
+		s.Log.Info("Grew the file system to the size of its device")
+	}
+}
+
+// keepGrowing follows the device's size: a claim that is expanded must not have to wait for a restart.
+func (s *Server) keepGrowing(ctx context.Context, d *disk) {
+	for sleep(ctx, growInterval) {
+		s.grow(d)
+	}
+}
+
+func (d *disk) close(log logr.Logger) {
+	if err := d.fs.Close(); err != nil {
+		log.Error(err, "Cannot close the file system")
+	}
+	var err error
+	for range unmountTries {
+		if err = xfs.Unmount(d.dir); err == nil {
+			return
+		}
+		time.Sleep(unmountPause)
+	}
+	log.Error(err, "Cannot unmount")
+}
+
+// setHostname gives the pod the server's name: Ganesha's recovery records are found under it. It is the pod's own UTS namespace.
+func (s *Server) setHostname(name string) {
+	if err := unix.Sethostname([]byte(name)); err != nil {
+		s.Log.Error(err, "Cannot set the hostname; locks may be lost when the server moves", "name", name)
+	}
+}

@@ -1,0 +1,201 @@
+// Package server is the agent as a process: it puts the other packages together, brings the disk up, and stops in the order
+// that loses nothing.
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-logr/logr"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+
+	"github.com/nfs-operator/nfs-operator/agent/access"
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/agent/config"
+	"github.com/nfs-operator/nfs-operator/agent/engine"
+	"github.com/nfs-operator/nfs-operator/agent/ganesha"
+	"github.com/nfs-operator/nfs-operator/agent/service"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+	"github.com/nfs-operator/nfs-operator/internal/pki"
+)
+
+// Options are the agent's flags and configuration.
+type Options struct {
+	Config        config.Config
+	TLSDir        string // tls.crt, tls.key and ca.crt
+	Listen        string // address of the gRPC service
+	HealthAddress string // address of /livez, /readyz and /metrics
+	RunDir        string // for sockets and generated files; lost with the pod
+	Log           logr.Logger
+}
+
+const (
+	// Nodes keep a stream open for as long as they have volumes; one that lost its power must be noticed.
+	keepaliveTime = 10 * time.Second
+	// The least that a client may wait between pings.
+	keepaliveMin = 5 * time.Second
+	// Thousands of nodes may be connected, and a message is small.
+	bufferBytes = 4 << 10
+	// How long calls in progress have at the end.
+	graceOfCalls = 2 * time.Second
+)
+
+// Server is a running agent.
+type Server struct {
+	Options
+	service *service.Service
+	metrics *metrics
+
+	mu      sync.Mutex
+	problem condition // why it does not serve, as long as nfs is nil
+	nfs     *ganesha.Server
+	facts   facts
+}
+
+// Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
+// is told by GetStatus and /readyz, and tried again.
+func Run(ctx context.Context, o Options) error {
+	s := &Server{Options: o, metrics: newMetrics(), problem: condition{reasonStarting, "the agent is starting"}}
+	s.service = service.New(s.status)
+	s.metrics.watch(s)
+
+	listener, err := net.Listen("tcp", o.Listen)
+	if err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	calls := s.newGRPC()
+	health := &http.Server{Addr: o.HealthAddress, Handler: s.healthHandler(), ReadHeaderTimeout: 5 * time.Second}
+	failed := make(chan error, 2)
+	go func() { failed <- calls.Serve(listener) }()
+	go func() { failed <- health.ListenAndServe() }()
+	defer health.Close()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		s.run(ctx, calls)
+	}()
+	select {
+	case err = <-failed:
+	case <-done:
+	}
+	cancel()
+	<-done
+	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) newGRPC() *grpc.Server {
+	g := grpc.NewServer(
+		grpc.Creds(pki.DirSource(s.TLSDir).ServerCredentials()),
+		grpc.ChainUnaryInterceptor(s.metrics.unary, s.recoverUnary, service.AuthorizeUnary),
+		grpc.ChainStreamInterceptor(s.recoverStream, service.AuthorizeStream),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTime}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),
+		grpc.ReadBufferSize(bufferBytes), grpc.WriteBufferSize(bufferBytes), grpc.SharedWriteBuffer(true),
+	)
+	agentv1.RegisterAgentServer(g, s.service)
+	return g
+}
+
+// run brings up the disk and the NFS server, waits for the end, and takes them down again.
+func (s *Server) run(ctx context.Context, calls *grpc.Server) {
+	d, err := s.openDisk(ctx)
+	if err != nil {
+		stopCalls(calls)
+		return // only when the context has ended
+	}
+	defer d.close(s.Log)
+
+	book := access.New(d.store, time.Duration(s.Config.LeaseSeconds)*time.Second, time.Now)
+	record := d.store.Server()
+	nfs := ganesha.New(ganesha.Config{
+		Port: names.PortNFS, ServerID: record.ServerID, RecoveryDir: d.store.Recovery(),
+		LeaseSeconds: s.Config.LeaseSeconds, GraceSeconds: s.Config.GraceSeconds,
+	}, s.RunDir, book, s.Log.WithName("ganesha"))
+	e := engine.New(engine.Options{
+		Store: d.store, Filesystem: d.fs, Access: book, Exports: exports{nfs},
+		OvercommitPercent: s.Config.OvercommitPercent, Now: time.Now, Log: s.Log,
+	})
+	if !s.repair(ctx, e) {
+		stopCalls(calls)
+		return
+	}
+	s.setHostname(record.ServerID)
+	s.mu.Lock()
+	s.nfs = nfs
+	s.facts = readFacts(ctx, record)
+	s.mu.Unlock()
+	s.service.Start(&service.Core{Engine: e, Access: book})
+
+	// The order of the end: what the clients have written goes to the disk while they are still served; then calls end, then
+	// Ganesha, then the workers on the disk; the unmount is deferred.
+	nfsContext, stopNFS := context.WithCancel(context.Background())
+	defer stopNFS()
+	var workers sync.WaitGroup
+	nfsDone := make(chan struct{})
+	go func() {
+		defer close(nfsDone)
+		if err := nfs.Run(nfsContext); err != nil {
+			s.Log.Error(err, "Cannot run Ganesha")
+		}
+	}()
+	workers.Go(func() { e.EmptyTrash(ctx) })
+	workers.Go(func() { s.keepGrowing(ctx, d) })
+	<-ctx.Done()
+	s.Log.Info("Stopping")
+	if err := d.fs.Sync(); err != nil {
+		s.Log.Error(err, "Cannot sync before the end")
+	}
+	s.service.Stop()
+	stopCalls(calls)
+	stopNFS()
+	<-nfsDone
+	workers.Wait()
+}
+
+// repair tries until it succeeds or the context ends.
+func (s *Server) repair(ctx context.Context, e *engine.Engine) bool {
+	for {
+		err := e.Repair(ctx)
+		if err == nil {
+			return true
+		}
+		s.report(condition{reasonRepairFailed, err.Error()})
+		if !sleep(ctx, retryDisk) {
+			return false
+		}
+	}
+}
+
+// exports is the NFS server as the engine sees it.
+type exports struct{ *ganesha.Server }
+
+func (x exports) Serving() bool { return x.Status().Serving }
+
+// stopCalls gives calls in progress a moment. Announcements never end by themselves.
+func stopCalls(calls *grpc.Server) {
+	timer := time.AfterFunc(graceOfCalls, calls.Stop)
+	defer timer.Stop()
+	calls.GracefulStop()
+}
+
+// sleep returns false when the context has ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
+	}
+}

@@ -1,0 +1,115 @@
+package server
+
+import (
+	"context"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/agent/service"
+	"github.com/nfs-operator/nfs-operator/agent/store"
+	"github.com/nfs-operator/nfs-operator/internal/version"
+)
+
+// Why the server does not serve.
+const (
+	reasonStarting          = "Starting"
+	reasonDeviceUnavailable = "DeviceUnavailable"
+	reasonDeviceNotBlank    = "DeviceNotBlank"
+	reasonDeviceTooSmall    = "DeviceTooSmall"
+	reasonFormatting        = "Formatting"
+	reasonFormatFailed      = "FormatFailed"
+	reasonMountFailed       = "MountFailed"
+	reasonDiskFailed        = "DiskFailed"
+	reasonNewerFormat       = "NewerFormat"
+	reasonHandleWouldChange = "HandleWouldChange"
+	reasonRepairFailed      = "RepairFailed"
+	reasonGaneshaStarting   = "GaneshaStarting"
+	reasonGaneshaFailed     = "GaneshaFailed"
+)
+
+// condition is why the server does not serve: a reason for programs and a sentence for people.
+type condition struct{ reason, message string }
+
+// facts do not change while the agent runs.
+type facts struct {
+	serverID, mkfsOptions, ganesha, kernel string
+}
+
+func readFacts(ctx context.Context, record store.Server) facts {
+	f := facts{serverID: record.ServerID, mkfsOptions: record.MkfsOptions}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err == nil {
+		f.kernel = unix.ByteSliceToString(name.Release[:])
+	}
+	if out, err := exec.CommandContext(ctx, "ganesha.nfsd", "-v").Output(); err == nil {
+		f.ganesha = parseGaneshaVersion(string(out))
+	}
+	return f
+}
+
+// parseGaneshaVersion reads "NFS-Ganesha Release = V15.2".
+func parseGaneshaVersion(out string) string {
+	for line := range strings.Lines(out) {
+		if _, v, ok := strings.Cut(line, "Release = V"); ok {
+			return strings.TrimSpace(v)
+		}
+	}
+	return ""
+}
+
+// report notes why the server does not serve, and logs it when it is news.
+func (s *Server) report(c condition) {
+	s.mu.Lock()
+	news := s.problem != c
+	s.problem = c
+	s.mu.Unlock()
+	if news {
+		s.Log.Info("Not serving", "reason", c.reason, "message", c.message)
+	}
+}
+
+func (s *Server) condition() (serving bool, c condition, restarts int32) {
+	s.mu.Lock()
+	nfs, problem := s.nfs, s.problem
+	s.mu.Unlock()
+	if nfs == nil {
+		return false, problem, 0
+	}
+	st := nfs.Status()
+	switch {
+	case st.Serving:
+		return true, condition{}, st.Restarts
+	case st.Failed:
+		return false, condition{reasonGaneshaFailed, st.Message}, st.Restarts
+	default:
+		return false, condition{reasonGaneshaStarting, st.Message}, st.Restarts
+	}
+}
+
+// status is the answer to GetStatus. core is nil until the disk is there.
+func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
+	serving, c, restarts := s.condition()
+	s.mu.Lock()
+	f := s.facts
+	s.mu.Unlock()
+	st := &agentv1.ServerStatus{
+		Serving: serving, Reason: c.reason, Message: c.message, GaneshaRestarts: restarts,
+		Version: version.Version, ServerId: f.serverID, GaneshaVersion: f.ganesha, KernelVersion: f.kernel, MkfsOptions: f.mkfsOptions,
+	}
+	if core == nil {
+		return st
+	}
+	st.Volumes = int32(len(core.Engine.Volumes("")))
+	st.Nodes = core.Access.Announcing()
+	capacity, err := core.Engine.Capacity()
+	if err != nil {
+		s.Log.Error(err, "Cannot read the capacity")
+		return st
+	}
+	st.Capacity = service.CapacityTo(capacity)
+	st.TrashBytes, st.Archived = capacity.Trash, int32(capacity.Archived)
+	return st
+}

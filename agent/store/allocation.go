@@ -1,0 +1,68 @@
+package store
+
+import "math"
+
+const (
+	kib = int64(1) << 10
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+
+	// BlockBytes is what sizes are rounded up to: the file system's block.
+	BlockBytes = 4 * kib
+	// MinVolumeBytes is the least that a volume is given.
+	MinVolumeBytes = mib
+
+	bytesPerInode = 16 * kib // 65,536 inodes a GiB
+	minInodes     = 4096
+	inodeBytes    = 512 // on the disk; they are not charged to the byte quota
+)
+
+// RoundVolumeBytes is the size that a volume gets for a wish: whole blocks, at least MinVolumeBytes.
+func RoundVolumeBytes(bytes int64) int64 {
+	bytes = max(bytes, MinVolumeBytes)
+	if bytes > math.MaxInt64-BlockBytes {
+		return math.MaxInt64 / BlockBytes * BlockBytes
+	}
+	return (bytes + BlockBytes - 1) / BlockBytes * BlockBytes
+}
+
+// Inodes is how many files a volume of that size may hold. Without such a limit a volume full of empty files takes many
+// times its size from the disk.
+func Inodes(bytes int64) int64 { return max(bytes/bytesPerInode, minInodes) }
+
+// Promise is what a volume of that size can take from the disk: its bytes and its inodes.
+func Promise(bytes int64) int64 {
+	inodes := Inodes(bytes) * inodeBytes
+	if bytes > math.MaxInt64-inodes {
+		return math.MaxInt64
+	}
+	return bytes + inodes
+}
+
+// PromiseOf is the Promise of a record, and 0 when its data is counted elsewhere.
+func (v Volume) PromiseOf() int64 { return Promise(v.Spec.Bytes) }
+
+// Charged is what a tree without a limit (snapshot, trash, archive) takes, by what is charged to its project.
+func Charged(bytes, inodes int64) int64 { return bytes + inodes*inodeBytes }
+
+// Reserve is what no volume is promised: records, Ganesha's state and room for copies on write. It is 2 per cent of the
+// disk, at least 1 GiB and at most 32 GiB; on disks below 16 GiB a sixteenth.
+func Reserve(total int64) int64 { return min(max(total/50, min(gib, total/16)), 32*gib) }
+
+// BallastBytes is the size of the file that is given up when a record finds no room.
+func BallastBytes(total int64) int64 { return min(256*mib, Reserve(total)/4) / BlockBytes * BlockBytes }
+
+// Available is what is still to be promised: the size of the largest volume that can be made.
+func Available(total, allocated int64, overcommitPercent int32) int64 {
+	limit := float64(total) * float64(overcommitPercent) / 100
+	free := int64(math.Min(limit, math.MaxInt64/2)) - allocated
+	largest := free / (bytesPerInode + inodeBytes) * bytesPerInode
+	if Inodes(largest) == minInodes {
+		largest = free - minInodes*inodeBytes
+	}
+	largest = largest / BlockBytes * BlockBytes
+	if largest < MinVolumeBytes {
+		return 0
+	}
+	return largest
+}

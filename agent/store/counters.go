@@ -1,0 +1,117 @@
+package store
+
+import "errors"
+
+// ErrNoExportID means that every export id is in use.
+var ErrNoExportID = errors.New("no export id is free")
+
+// reserve is how many ids are taken from the disk's counters at once. After a crash the rest of a batch is skipped.
+const reserve = 32
+
+// counters hand out ids below a mark that lies on the disk, so that an id once used never comes again: not even when the
+// newest volume was deleted before a crash. Export ids (16 bit) start anew at 1 when they are used up, project ids never.
+type counters struct {
+	export, exportEnd   uint32 // next to hand out; end of the batch. They count up to 65536, the disk's record wraps.
+	project, projectEnd uint32
+}
+
+func newCounters(s Server) counters {
+	return counters{
+		export: uint32(s.NextExportID), exportEnd: uint32(s.NextExportID),
+		project: s.NextProjectID, projectEnd: s.NextProjectID,
+	}
+}
+
+const endOfExportIDs = 1 << 16
+
+// NewProjectID takes the next project id.
+func (s *Store) NewProjectID() (uint32, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.newProjectID()
+}
+
+func (s *Store) newProjectID() (uint32, error) {
+	if s.ids.project == s.ids.projectEnd {
+		server := s.server
+		server.NextProjectID = s.ids.projectEnd + reserve
+		if server.NextProjectID < s.ids.projectEnd {
+			return 0, errors.New("project ids are used up")
+		}
+		if err := s.write(s.serverFile(), server); err != nil {
+			return 0, err
+		}
+		s.server, s.ids.projectEnd = server, server.NextProjectID
+	}
+	id := s.ids.project
+	s.ids.project++
+	return id, nil
+}
+
+// NewVolumeIDs takes the next project id and the next export id that no volume, trash or archive holds.
+func (s *Store) NewVolumeIDs() (projectID uint32, exportID uint16, err error) {
+	discarded, err := s.discardedExports()
+	if err != nil {
+		return 0, 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	used := discarded
+	for _, v := range s.volumes {
+		used[v.ExportID] = true
+	}
+	if exportID, err = s.newExportID(used); err != nil {
+		return 0, 0, err
+	}
+	projectID, err = s.newProjectID()
+	return projectID, exportID, err
+}
+
+func (s *Store) newExportID(used map[uint16]bool) (uint16, error) {
+	for range endOfExportIDs + reserve {
+		if s.ids.export == s.ids.exportEnd {
+			if err := s.extendExportIDs(); err != nil {
+				return 0, err
+			}
+		}
+		id := uint16(s.ids.export)
+		s.ids.export++
+		if !used[id] {
+			return id, nil
+		}
+	}
+	return 0, ErrNoExportID
+}
+
+func (s *Store) extendExportIDs() error {
+	start := s.ids.exportEnd
+	if start == endOfExportIDs {
+		start = 1 // 0 is the pseudo file system's
+	}
+	end := min(start+reserve, endOfExportIDs)
+	server := s.server
+	server.NextExportID = uint16(end)
+	if end == endOfExportIDs {
+		server.NextExportID = 1
+	}
+	if err := s.write(s.serverFile(), server); err != nil {
+		return err
+	}
+	s.server, s.ids.export, s.ids.exportEnd = server, start, end
+	return nil
+}
+
+// discardedExports are export ids that old handles may still carry.
+func (s *Store) discardedExports() (map[uint16]bool, error) {
+	used := map[uint16]bool{}
+	for _, list := range []func() ([]Discarded, error){s.ListTrash, s.ListArchive} {
+		all, err := list()
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range all {
+			used[d.ExportID] = true
+		}
+	}
+	return used, nil
+}

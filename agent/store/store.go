@@ -1,0 +1,248 @@
+package store
+
+import (
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// ErrForeign means that the file system holds something that is not ours.
+var ErrForeign = errors.New("file system holds data of something else")
+
+// Store keeps all records in memory and on the disk; what a method has returned without error is durable. It is safe
+// for concurrent use, but orders nothing: two writers of one record must be kept apart by their callers.
+type Store struct {
+	Layout
+
+	mu        sync.RWMutex
+	server    Server
+	ids       counters
+	volumes   map[string]Volume
+	snapshots map[string]Snapshot
+	nodes     map[string]Node
+}
+
+// Init says how a disk begins that holds no record yet.
+type Init struct {
+	FilesystemID string // UUID
+	MkfsOptions  string
+}
+
+// Open reads the disk that is mounted on root, and makes the layout on a new one. It returns ErrNewerFormat and
+// ErrForeign for disks that it must not touch.
+func Open(root string, first Init) (*Store, error) {
+	s := &Store{Layout: Layout{Root: root}}
+	text, err := os.ReadFile(s.serverFile())
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		err = s.initialize(first)
+	case err == nil:
+		s.server, err = decodeServer(text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	if err := s.makeDirectories(); err != nil {
+		return nil, err
+	}
+	if s.volumes, err = readAll(s.volumeRecords(), decodeVolume); err != nil {
+		return nil, err
+	}
+	if s.snapshots, err = readAll(s.snapshotRecords(), decodeSnapshot); err != nil {
+		return nil, err
+	}
+	if s.nodes, err = readAll(s.nodeRecords(), decodeNode); err != nil {
+		return nil, err
+	}
+	s.ids = newCounters(s.server)
+	return s, nil
+}
+
+func (s *Store) initialize(first Init) error {
+	entries, err := os.ReadDir(s.Root)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if e.Name() != metaDir {
+			return fmt.Errorf("%w: %q", ErrForeign, e.Name())
+		}
+	}
+	random := make([]byte, 10)
+	if _, err := rand.Read(random); err != nil {
+		return fmt.Errorf("make server id: %w", err)
+	}
+	s.server = Server{
+		FormatVersion: FormatVersion,
+		ServerID:      "nfs-" + strings.ToLower(base32.StdEncoding.EncodeToString(random)),
+		FilesystemID:  first.FilesystemID,
+		MkfsOptions:   first.MkfsOptions,
+		NextExportID:  1,
+		NextProjectID: 1,
+	}
+	if err := os.MkdirAll(s.meta(), metaPerm); err != nil {
+		return err
+	}
+	return s.write(s.serverFile(), s.server)
+}
+
+func (s *Store) makeDirectories() error {
+	dirs := s.directories()
+	for _, dir := range slices.Sorted(maps.Keys(dirs)) { // sorted: parents first
+		mode := os.FileMode(dirs[dir])
+		if err := os.MkdirAll(dir, mode); err != nil {
+			return fmt.Errorf("make layout: %w", err)
+		}
+		if err := os.Chmod(dir, mode); err != nil {
+			return fmt.Errorf("make layout: %w", err)
+		}
+	}
+	return nil
+}
+
+// Server is the record of the disk as a whole.
+func (s *Store) Server() Server {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.server
+}
+
+// Volume finds a record by id.
+func (s *Store) Volume(id string) (Volume, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	v, ok := s.volumes[id]
+	return v, ok
+}
+
+// Volumes lists all records in order of their ids.
+func (s *Store) Volumes() []Volume {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return sorted(s.volumes)
+}
+
+// PutVolume writes a record.
+func (s *Store) PutVolume(v Volume) error {
+	if !ValidID(v.ID) {
+		return fmt.Errorf("volume id %q", v.ID)
+	}
+	if err := s.write(s.volumeFile(v.ID), v); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.volumes[v.ID] = v
+	return nil
+}
+
+// RemoveVolume forgets a record.
+func (s *Store) RemoveVolume(id string) error {
+	if !ValidID(id) {
+		return fmt.Errorf("volume id %q", id)
+	}
+	if err := remove(s.volumeFile(id)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.volumes, id)
+	return nil
+}
+
+// ArchiveRecord writes a volume's last record beside its data in the archive, for people.
+func (s *Store) ArchiveRecord(v Volume) error { return s.write(s.archiveFile(v.Discarded()), v) }
+
+// Snapshot finds a record by id.
+func (s *Store) Snapshot(id string) (Snapshot, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	snap, ok := s.snapshots[id]
+	return snap, ok
+}
+
+// Snapshots lists all records in order of their ids.
+func (s *Store) Snapshots() []Snapshot {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return sorted(s.snapshots)
+}
+
+// PutSnapshot writes a record.
+func (s *Store) PutSnapshot(snap Snapshot) error {
+	if !ValidID(snap.ID) {
+		return fmt.Errorf("snapshot id %q", snap.ID)
+	}
+	if err := s.write(s.snapshotFile(snap.ID), snap); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.snapshots[snap.ID] = snap
+	return nil
+}
+
+// RemoveSnapshot forgets a record.
+func (s *Store) RemoveSnapshot(id string) error {
+	if !ValidID(id) {
+		return fmt.Errorf("snapshot id %q", id)
+	}
+	if err := remove(s.snapshotFile(id)); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.snapshots, id)
+	return nil
+}
+
+// Nodes lists the nodes that have announced themselves, in order of their names. The grants are shared: do not change them.
+func (s *Store) Nodes() []Node {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return sorted(s.nodes)
+}
+
+// PutNode writes a record. The store keeps n.Grants: the caller must not change it afterwards.
+func (s *Store) PutNode(n Node) error {
+	if !ValidDNSName(n.Name) {
+		return fmt.Errorf("node name %q", n.Name)
+	}
+	if err := s.write(s.nodeFile(n.Name), n); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nodes[n.Name] = n
+	return nil
+}
+
+// sorted lists a map's values in the order of its keys.
+func sorted[T any](m map[string]T) []T {
+	values := make([]T, 0, len(m))
+	for _, key := range slices.Sorted(maps.Keys(m)) {
+		values = append(values, m[key])
+	}
+	return values
+}
+
+// Rename moves a tree from one of the layout's places to another, for good. That it has been moved already is fine.
+func (s *Store) Rename(from, to string) error {
+	if err := os.Rename(from, to); err != nil {
+		if _, there := os.Lstat(to); errors.Is(err, os.ErrNotExist) && there == nil {
+			return nil
+		}
+		return err
+	}
+	if err := syncDir(filepath.Dir(from)); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(to))
+}

@@ -1,0 +1,55 @@
+package xfs
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// From the kernel's xfs_fs.h.
+const (
+	getGeometry = 0x80705864 // XFS_IOC_FSGEOMETRY_V1
+	growData    = 0x4010586e // XFS_IOC_FSGROWFSDATA
+)
+
+// geometry is struct xfs_fsop_geom_v1.
+type geometry struct {
+	BlockBytes, _, _, _, _, _, _, InodePercent uint32
+	Blocks                                     uint64
+	_                                          [72]byte
+}
+
+// growRequest is struct xfs_growfs_data.
+type growRequest struct {
+	Blocks       uint64
+	InodePercent uint32
+	_            uint32
+}
+
+// Grow makes the file system as large as its device has become. It does nothing when it is.
+func (f *Filesystem) Grow(device string) (grown bool, err error) {
+	size, err := Size(device)
+	if err != nil {
+		return false, err
+	}
+	var g geometry
+	if err := f.ioctl(getGeometry, unsafe.Pointer(&g)); err != nil {
+		return false, fmt.Errorf("get geometry: %w", err)
+	}
+	wanted := growRequest{Blocks: uint64(size) / uint64(g.BlockBytes), InodePercent: g.InodePercent}
+	if wanted.Blocks <= g.Blocks {
+		return false, nil
+	}
+	if err := f.ioctl(growData, unsafe.Pointer(&wanted)); err != nil {
+		return false, fmt.Errorf("grow to %d blocks: %w", wanted.Blocks, err)
+	}
+	return true, nil
+}
+
+func (f *Filesystem) ioctl(request uintptr, argument unsafe.Pointer) error {
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.root.Fd(), request, uintptr(argument)); errno != 0 {
+		return errno
+	}
+	return nil
+}
