@@ -126,7 +126,7 @@ func writeImages(images []imagearchive.Image) ([]string, error) {
 // imageKey changes when a file in the image does: by path, size and time, for the binaries lie in directories named by content.
 func imageKey(image imagearchive.Image) (string, error) {
 	h := sha256.New()
-	fmt.Fprintln(h, image)
+	fmt.Fprintln(h, "format 2", image)
 	for _, source := range image.Files {
 		info, err := os.Stat(source)
 		if err != nil {

@@ -35,7 +35,7 @@ func (c *cluster) loadImage(file string) error {
 		return err
 	}
 	return c.onAllNodes(func(n int) error {
-		_, err := c.onNode(n, "ctr", "-n", "k8s.io", "images", "import", "/opt/images/loaded/"+name)
+		_, err := c.onNode(n, "ctr", "-n", "k8s.io", "images", "import", filepath.Join(nodeLoadedImages, name))
 		return err
 	})
 }

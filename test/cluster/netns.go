@@ -13,8 +13,9 @@ import (
 )
 
 // A cluster lives in a network namespace of its own: a bridge with the control plane's address on it and one TAP device for
-// each node. A veth pair with a subnet of two addresses leads to it from outside, for kubectl and tests. The namespace has no
-// default route and does not forward: nothing leaves it.
+// each node. A veth pair with a subnet of two addresses leads to it from outside, for kubectl and tests. Nothing
+// leaves it: what the nodes send to any address but its own is refused at once, so that a connection to a Service that kube-proxy
+// does not know yet fails and is tried again, instead of being lost in the connection tracking of the node for half a minute.
 const bridge = "br0"
 
 func (c *cluster) netnsExists() bool {
@@ -60,7 +61,14 @@ func (c *cluster) ensureNetwork(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := run(ctx, "ip", "netns", "exec", c.netns(), "sysctl", "-qw", "net.ipv4.ip_forward=0"); err != nil {
+	for _, args := range [][]string{
+		{"rule", "add", "pref", "100", "iif", bridge, "unreachable"}, {"rule", "add", "pref", "100", "iif", "host0", "unreachable"},
+	} { // the table of local addresses comes before
+		if err := c.inNetns(ctx, args...); err != nil {
+			return err
+		}
+	}
+	if err := run(ctx, "ip", "netns", "exec", c.netns(), "sysctl", "-qw", "net.ipv4.ip_forward=1"); err != nil {
 		return err
 	}
 	// A mark that everything above was made.

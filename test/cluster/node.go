@@ -21,9 +21,6 @@ var nodeModules = strings.Fields(`ipv6 loop quota_v2 fuse overlay sunrpc nfs nfs
 	ip_set xt_set xt_comment xt_conntrack xt_mark xt_addrtype xt_statistic xt_nat xt_recent xt_limit xt_multiport xt_MASQUERADE xt_REDIRECT xt_tcpudp
 	xt_connmark nf_nat iptable_nat iptable_filter iptable_mangle iptable_raw ip_tables ip6_tables ip6table_nat ip6table_filter ip6table_mangle xt_LOG xt_NFLOG xt_physdev ipt_REJECT xt_owner dummy`)
 
-// The node's disk holds its root file system: images, pods, logs. It is sparse.
-const nodeDiskSize = 40 << 30
-
 // nodeServices run on a node, one serial line for the log of each.
 var nodeServices = []string{"containerd", "kubelet", "kube-proxy"}
 
@@ -34,7 +31,7 @@ func (c *cluster) nodeRunning(n int) bool {
 
 // startNode switches the node on.
 func (c *cluster) startNode(ctx context.Context, n int, b built) error {
-	if err := c.makeNodeDisks(ctx, n); err != nil {
+	if err := c.makeNodeDisks(ctx, n, b.template); err != nil {
 		return err
 	}
 	spec, err := c.nodeSpec(n, b)
@@ -78,7 +75,7 @@ func (c *cluster) diskFiles(n int) []string {
 	return files
 }
 
-func (c *cluster) makeNodeDisks(ctx context.Context, n int) error {
+func (c *cluster) makeNodeDisks(ctx context.Context, n int, template string) error {
 	if err := os.MkdirAll(c.nodeDir(n), 0o755); err != nil {
 		return err
 	}
@@ -95,13 +92,29 @@ func (c *cluster) makeNodeDisks(ctx context.Context, n int) error {
 	if _, err := os.Stat(files[0]); err == nil {
 		return nil
 	}
-	if err := makeDisk(files[0]+".tmp", nodeDiskSize); err != nil {
-		return err
-	}
-	if err := run(ctx, "mkfs.ext4", "-q", "-F", "-m", "0", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", files[0]+".tmp"); err != nil {
+	if err := run(ctx, "cp", "--sparse=always", "--reflink=auto", template, files[0]+".tmp"); err != nil {
 		return err
 	}
 	return os.Rename(files[0]+".tmp", files[0])
+}
+
+// Where nodes see archives of images: those that every node has, and those that were loaded into them.
+const (
+	nodeImages       = "/opt/images/base"
+	nodeLoadedImages = "/opt/images/loaded"
+)
+
+func onNodes(images []string) []string {
+	var paths []string
+	for _, image := range images {
+		paths = append(paths, filepath.Join(nodeImages, filepath.Base(image)))
+	}
+	return paths
+}
+
+var containerdService = guest.Service{
+	Name: "containerd", Args: []string{"containerd", "--config", "/etc/containerd/config.toml"},
+	Log: "/dev/ttyS0", Wait: "/run/containerd/containerd.sock",
 }
 
 func (c *cluster) nodeSpec(n int, b built) (guest.Spec, error) {
@@ -117,8 +130,8 @@ func (c *cluster) nodeSpec(n int, b built) (guest.Spec, error) {
 		IP: nodeIP(n) + "/24", Gateway: controlPlaneIP, Routes: map[string]string{}, Token: c.Token, Disk: "/dev/ubda",
 		Binds: map[string]string{
 			b.kubernetes:                        "/opt/kubernetes/bin",
-			filepath.Join(cacheDir(), "images"): "/opt/images/base",
-			c.imagesDir():                       "/opt/images/loaded",
+			filepath.Join(cacheDir(), "images"): nodeImages,
+			c.imagesDir():                       nodeLoadedImages,
 		},
 		Files: files,
 	}
@@ -127,11 +140,9 @@ func (c *cluster) nodeSpec(n int, b built) (guest.Spec, error) {
 			node.Routes[nodePodCIDR(other)] = nodeIP(other)
 		}
 	}
-	for _, image := range b.images {
-		node.Images = append(node.Images, "/opt/images/base/"+filepath.Base(image))
-	}
+	node.Images = onNodes(b.images)
 	node.Services = []guest.Service{
-		{Name: "containerd", Args: []string{"containerd", "--config", "/etc/containerd/config.toml"}, Log: "/dev/ttyS0", Wait: "/run/containerd/containerd.sock"},
+		containerdService,
 		{Name: "kubelet", Args: []string{
 			"kubelet", "--config=/etc/kubernetes/kubelet.yaml", "--kubeconfig=/etc/kubernetes/kubelet.conf",
 			"--hostname-override=" + nodeName(n), "--node-ip=" + nodeIP(n),

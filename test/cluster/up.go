@@ -19,6 +19,19 @@ import (
 type built struct {
 	kubernetes string   // directory of the programs
 	images     []string // archives
+	template   string   // disk with which a node starts
+}
+
+// buildAll fills the cache.
+func buildAll(ctx context.Context, p *progress) (b built, err error) {
+	if b.kubernetes, err = kubernetes.build(ctx, p); err != nil {
+		return b, err
+	}
+	if b.images, err = buildImages(ctx, p); err != nil {
+		return b, err
+	}
+	b.template, err = nodeTemplate(ctx, p, b.images)
+	return b, err
 }
 
 // interruptible returns a context that ends with Ctrl-C: every step looks at it, so that the deferred clean-up runs.
@@ -118,6 +131,7 @@ func (c *cluster) up(ctx context.Context, p *progress) error {
 		{"Packages", func() error { return ensurePackages(ctx, p, clusterPackages) }},
 		{"Kubernetes " + kubernetesVersion, func() (err error) { b.kubernetes, err = kubernetes.build(ctx, p); return err }},
 		{"Images", func() (err error) { b.images, err = buildImages(ctx, p); return err }},
+		{"Node disk", func() (err error) { b.template, err = nodeTemplate(ctx, p, b.images); return err }},
 		{"Settings, certificates, network", func() error { return c.prepare(ctx) }},
 		{"Start nodes", func() error { return c.startNodes(ctx, b) }},
 		{"Control plane", func() error { return c.ensureControlPlane(ctx, b.kubernetes) }},

@@ -130,17 +130,12 @@ func (c *cluster) restartNode(ctx context.Context, n int) error {
 		return err
 	}
 	defer unlock()
-	p := newProgress()
-	dir, err := kubernetes.build(ctx, p)
-	if err != nil {
-		return err
-	}
-	images, err := buildImages(ctx, p)
+	b, err := buildAll(ctx, newProgress())
 	if err != nil {
 		return err
 	}
 	if !c.nodeRunning(n) {
-		if err := c.startNode(ctx, n, built{dir, images}); err != nil {
+		if err := c.startNode(ctx, n, b); err != nil {
 			return err
 		}
 		// Until the kubelet reports, the API still has what it said before.
@@ -148,7 +143,7 @@ func (c *cluster) restartNode(ctx context.Context, n int) error {
 			return err
 		}
 	}
-	return c.waitForNode(ctx, n, c.kubectl(dir))
+	return c.waitForNode(ctx, n, c.kubectl(b.kubernetes))
 }
 
 func (c *cluster) nodeNumber(name string) (int, error) {

@@ -65,6 +65,11 @@ func work() error {
 		return err
 	}
 	loadModules(spec.Modules)
+	// All modules are loaded now, and where the kernel would look for another there is none. Not to look at all saves 0.1 s
+	// each time that iptables asks for an extension, and so half a minute until kube-proxy has set its rules.
+	if err := os.WriteFile("/proc/sys/kernel/modprobe", []byte("\n"), 0o644); err != nil {
+		return fmt.Errorf("switch off the loading of modules: %w", err)
+	}
 	if err := linkUp("lo"); err != nil {
 		return err
 	}
