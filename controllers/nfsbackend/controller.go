@@ -53,6 +53,8 @@ type scope struct {
 	backend *v1alpha1.NFSBackend
 	// shards in the order of their numbers; set by observe.
 	shards []*shardState
+	// released is true once all servers were found empty for the deletion; set by keepWhileInUse.
+	released bool
 	// waiting says what the deletion waits for; set by the steps of the deletion.
 	waiting *reason
 	// gone is true when the finalizer was removed, and there is no status to write.

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -19,12 +22,26 @@ import (
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
+// settleInterval is how long an empty backend that is being deleted is left alone before its servers stop, so that the
+// CSI controller has seen the deletion, and a volume that it was just making is seen here.
+const settleInterval = 5 * time.Second
+
 // keepWhileInUse holds the deletion for as long as there is data, and keeps the servers as they should be meanwhile.
 func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	used, why := s.inUse()
-	if !used {
-		return nil, nil
+	s.released = releasedBefore(s.before)
+	if used && s.released && why.word == reasonServerUnreachable {
+		return nil, nil // we have stopped it ourselves, after it was empty
 	}
+	if !used {
+		if s.released || s.neverServed() {
+			return nil, nil
+		}
+		s.released = true // written to the status before anything is deleted
+		s.waiting = &reason{reasonReleased, why.sentence + "; the servers are about to be stopped"}
+		return &ctrl.Result{RequeueAfter: settleInterval}, nil
+	}
+	s.released = false
 	s.waiting = &reason{reasonDeletionBlocked, why.sentence +
 		"; the deletion waits until all volumes, snapshots and archives are deleted, and the servers run until then"}
 	if _, err := r.applyChildren(ctx, s); err != nil {
@@ -34,6 +51,13 @@ func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result
 		return nil, err
 	}
 	return r.waitOrPoll(ctx, s)
+}
+
+// releasedBefore is the one thing that must be remembered from the last pass: a server that was stopped cannot be asked
+// again whether it was empty.
+func releasedBefore(backend *v1alpha1.NFSBackend) bool {
+	condition := apimeta.FindStatusCondition(backend.Status.Conditions, v1alpha1.ConditionInUse)
+	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason == reasonReleased
 }
 
 // stopServers deletes the StatefulSets and waits for the pods: the disks must be unmounted before they are let go.

@@ -40,11 +40,11 @@ func (s *shardState) holdsData() (bool, reason) {
 	case s.ServerID == "":
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served", s.Name())}
 	case !s.serving():
-		return true, reason{"ServerUnreachable", fmt.Sprintf("%s cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
+		return true, reason{reasonServerUnreachable, fmt.Sprintf("%s cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
 	}
 	volumes, snapshots, archived := s.agent.GetVolumes(), s.agent.GetSnapshots(), s.agent.GetArchived()
 	if volumes+snapshots+archived > 0 {
-		return true, reason{"HoldsData", fmt.Sprintf("%s holds %d volumes, %d snapshots and %d archived volumes",
+		return true, reason{reasonHoldsData, fmt.Sprintf("%s holds %d volumes, %d snapshots and %d archived volumes",
 			s.Name(), volumes, snapshots, archived)}
 	}
 	return false, reason{"Empty", fmt.Sprintf("%s holds no volume", s.Name())}
@@ -52,13 +52,24 @@ func (s *shardState) holdsData() (bool, reason) {
 
 // inUse tells whether the backend may not be deleted.
 func (s *scope) inUse() (bool, reason) {
-	found := reason{"Empty", "no server holds a volume"}
+	used, found := false, reason{"Empty", "no server holds a volume"}
 	for _, shard := range s.shards {
-		if holds, why := shard.holdsData(); holds {
-			return true, why
+		holds, why := shard.holdsData()
+		if holds && (!used || why.word == reasonHoldsData) { // what is known says more than what is not
+			used, found = true, why
 		}
 	}
-	return false, found
+	return used, found
+}
+
+// neverServed: no CSI controller can have used any of the servers.
+func (s *scope) neverServed() bool {
+	for _, shard := range s.shards {
+		if shard.ServerID != "" {
+			return false
+		}
+	}
+	return true
 }
 
 // noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.

@@ -22,6 +22,10 @@ const (
 	reasonExternal        = "ExternalNotSupported"
 	reasonDiskDeleted     = "DiskBeingDeleted"
 	reasonUpdating        = "Updating"
+	// reasonReleased of InUse says that the backend was empty when its servers were stopped for its deletion.
+	reasonReleased          = "Released"
+	reasonHoldsData         = "HoldsData"
+	reasonServerUnreachable = "ServerUnreachable"
 )
 
 // stallingReasons are those of the agent that only a person can do something about.
@@ -34,6 +38,9 @@ func summarize(s *scope, err error) {
 	set := conditions.Setter{Conditions: &s.backend.Status.Conditions, Generation: s.backend.Generation}
 	if s.shards != nil || s.backend.Spec.Server == nil {
 		used, why := s.inUse()
+		if s.released {
+			used, why = false, reason{reasonReleased, "the servers were empty, and are stopped for the deletion"}
+		}
 		set.Set(v1alpha1.ConditionInUse, used, why.word, why.sentence)
 	}
 	setReady(s, set, err)

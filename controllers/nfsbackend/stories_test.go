@@ -1,0 +1,214 @@
+//go:build envtest
+
+package nfsbackend
+
+import (
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+func kstatus(w *world) status.Status {
+	w.t.Helper()
+	backend := w.backend()
+	backend.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NFSBackend"))
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(backend)
+	w.Expect(err).NotTo(HaveOccurred())
+	result, err := status.Compute(&unstructured.Unstructured{Object: object})
+	w.Expect(err).NotTo(HaveOccurred())
+	return result.Status
+}
+
+func TestBackendBecomesReady(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.settle()
+
+	ready := w.condition(v1alpha1.ConditionReady)
+	w.Expect(ready.Status).To(Equal(metav1.ConditionUnknown))
+	w.Expect(ready.Reason).To(Equal("WaitingForDisk"))
+	w.Expect(kstatus(w)).To(Equal(status.InProgressStatus))
+	for _, obj := range []client.Object{
+		&appsv1.StatefulSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{},
+	} {
+		w.get(w.shard(), obj)
+		w.Expect(obj.GetOwnerReferences()).To(BeEmpty(), "%T", obj)
+		w.Expect(obj.GetLabels()).To(HaveKeyWithValue(names.LabelBackend, w.name), "%T", obj)
+	}
+	w.get(client.ObjectKey{Namespace: w.r.Namespace, Name: "nfsd-" + w.name}, &policyv1.PodDisruptionBudget{})
+
+	w.bind()
+	w.startPod()
+	w.agents.status = serving(2)
+	w.settle()
+	w.Expect(w.agents.hosts).To(ContainElement("10.1.2.3"))
+	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+
+	got := w.backend().Status
+	w.Expect(got.Capacity.String()).To(Equal("10Gi"))
+	w.Expect(got.Allocated.String()).To(Equal("2056Mi"), "rounded up to 8 MiB, a thousandth of the disk")
+	w.Expect(got.Shards).To(HaveLen(1))
+	w.Expect(got.Shards[0].Serving).To(BeTrue())
+	w.Expect(got.Shards[0].Address).NotTo(BeEmpty())
+	w.Expect(got.Shards[0].Available.String()).To(Equal("9208Mi"))
+	w.Expect(*got.Volumes).To(BeEquivalentTo(2))
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionTrue))
+}
+
+func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	for range 3 {
+		_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	w.Expect(w.counter.Writes()).To(BeZero())
+}
+
+func TestDiskIsProtectedAsSoonAsItIsBound(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	volume := &corev1.PersistentVolume{}
+	w.get(client.ObjectKey{Name: "disk-" + w.name}, volume)
+	w.Expect(volume.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
+	w.Expect(volume.Annotations).To(HaveKeyWithValue(meta.AnnotationReclaimPolicy, "Delete"))
+	claim := &corev1.PersistentVolumeClaim{}
+	w.get(w.claimKey(), claim)
+	w.Expect(claim.Finalizers).To(ContainElement(names.Finalizer))
+	w.Expect(*claim.Spec.VolumeMode).To(Equal(corev1.PersistentVolumeBlock))
+	w.Expect(claim.Annotations).To(HaveKeyWithValue(meta.AnnotationServerID, "server-1"))
+}
+
+func TestLostServiceComesBackWithItsAddress(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	before := w.backend().Status.Shards[0].Address
+	service := &corev1.Service{}
+	w.get(w.shard(), service)
+	w.Expect(w.c.Delete(t.Context(), service)).To(Succeed())
+	w.settle()
+	w.get(w.shard(), service)
+	w.Expect(service.Spec.ClusterIP).To(Equal(before))
+	w.Expect(service.Spec.PublishNotReadyAddresses).To(BeTrue())
+}
+
+func TestEditedOperandsArePutBack(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	set := &appsv1.StatefulSet{}
+	w.get(w.shard(), set)
+	set.Spec.Replicas = new(int32(0))
+	set.Labels["example.org/mine"] = "stays"
+	set.Spec.Template.Spec.Containers[0].Image = "example.org/other"
+	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
+	w.settle()
+	w.get(w.shard(), set)
+	w.Expect(*set.Spec.Replicas).To(BeEquivalentTo(1))
+	w.Expect(set.Spec.Template.Spec.Containers[0].Image).To(Equal(w.r.Image))
+	w.Expect(set.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
+}
+
+func TestGrowingSizeGrowsTheClaim(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.settle()
+	backend := w.backend()
+	backend.Spec.Server.Storage.VolumeClaimTemplate.Size = resource.MustParse("20Gi")
+	w.Expect(w.c.Update(t.Context(), backend)).To(Succeed())
+	// The API server lets a claim grow only when it is bound and its class allows it: neither holds here.
+	_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
+	w.Expect(err).To(MatchError(ContainSubstring("PersistentVolumeClaim")))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonApplyFailed))
+	w.Expect(kstatus(w)).To(Equal(status.InProgressStatus))
+}
+
+func TestChangedConfigurationReplacesThePod(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	backend := w.backend()
+	backend.Spec.Server.LeaseSeconds = 20
+	w.Expect(w.c.Update(t.Context(), backend)).To(Succeed())
+	w.settle()
+	w.Expect(w.gone(w.podKey(), &corev1.Pod{})).To(BeFalse(), "the StatefulSet's controller has not seen the new template yet")
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonUpdating))
+
+	set := &appsv1.StatefulSet{}
+	w.get(w.shard(), set)
+	set.Status.ObservedGeneration = set.Generation
+	w.Expect(w.c.Status().Update(t.Context(), set)).To(Succeed())
+	w.settle()
+	w.Expect(w.gone(w.podKey(), &corev1.Pod{})).To(BeTrue())
+	config := &corev1.ConfigMap{}
+	w.get(w.shard(), config)
+	w.Expect(config.Data[names.KeyAgentConfig]).To(ContainSubstring("leaseSeconds: 20"))
+}
+
+func TestForeignDiskStallsWithTheAgentsWords(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.settle()
+	w.bind()
+	w.startPod()
+	w.agents.status = &agentv1.ServerStatus{Reason: "DeviceNotBlank", Message: "the disk holds ext4, which is not ours"}
+	w.settle()
+	stalled := w.condition(v1alpha1.ConditionStalled)
+	w.Expect(stalled.Status).To(Equal(metav1.ConditionTrue))
+	w.Expect(stalled.Message).To(ContainSubstring("holds ext4"))
+	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionFalse), "nothing of ours was ever on that disk")
+}
+
+func TestUnreachableAgentCountsAsInUse(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionFalse))
+	w.agents.status = nil
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionTrue))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionUnknown))
+	w.Expect(w.backend().Status.Capacity.String()).To(Equal("10Gi"), "what was known stays")
+}
+
+func TestExternalBackendIsAnsweredClearly(t *testing.T) {
+	w := newWorld(t)
+	w.create(func(b *v1alpha1.NFSBackend) {
+		b.Spec.Server, b.Spec.External = nil, &v1alpha1.ExternalServer{Server: "nas.example.org", Path: "/export"}
+	})
+	_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
+	w.Expect(isTerminal(err)).To(BeTrue())
+	w.Expect(w.condition(v1alpha1.ConditionStalled).Reason).To(Equal("ExternalNotSupported"))
+	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
+	w.Expect(w.c.Delete(t.Context(), w.backend())).To(Succeed())
+	w.settle()
+	w.Expect(w.gone(client.ObjectKey{Name: w.name}, &v1alpha1.NFSBackend{})).To(BeTrue())
+}
+
+func TestAnotherInstallationStandsAside(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.r.Claim.Namespace = "elsewhere"
+	w.settle()
+	w.Expect(w.backend().Finalizers).To(BeEmpty())
+	w.Expect(w.gone(w.shard(), &appsv1.StatefulSet{})).To(BeTrue())
+}
