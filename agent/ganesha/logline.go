@@ -41,14 +41,14 @@ func (l *logReader) line(text string) {
 	level, message := parseLine(text)
 	switch level {
 	case "WARN", "CRIT", "MAJ", "FATAL":
-		l.log.Info("Ganesha", "level", level, "line", message)
+		l.log.Info("Ganesha", "severity", level, "line", message)
 		if meaningful(text, message) {
 			l.mu.Lock()
 			l.last = message
 			l.mu.Unlock()
 		}
 	default:
-		l.log.V(1).Info("Ganesha", "level", level, "line", message)
+		l.log.V(1).Info("Ganesha", "severity", level, "line", message)
 	}
 }
 

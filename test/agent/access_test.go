@@ -1,0 +1,131 @@
+//go:build vm
+
+package agent
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/test/agent/host"
+)
+
+func TestOnlyANodeWithAGrantCanMount(t *testing.T) {
+	h, _ := serving(t)
+	v := create(t, h.Controller(t), "pvc-access", 16*mib)
+	if dir, err := host.TryMount("/"+v.GetId(), "resvport"); err == nil {
+		host.Unmount(dir)
+		t.Fatal("mounted without a grant")
+	}
+	node := h.Node(t, "node-a")
+	access := open(t, node, v.GetId())
+	if access.GetPath() != "/"+v.GetId() || len(access.GetMountOptions()) != 1 || access.GetMountOptions()[0] != "resvport" {
+		t.Fatalf("access %v", access)
+	}
+	if dir, err := host.TryMount(access.GetPath(), "noresvport"); err == nil {
+		host.Unmount(dir)
+		t.Error("mounted from an unprivileged port")
+	}
+	dir := h.Mount(t, access)
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	announce(t, node, 2) // it has nothing staged any more
+	if _, err := os.ReadDir(dir); err == nil {
+		t.Error("a mount without a grant can still be read")
+	}
+	announce(t, node, 3, v.GetId())
+	if _, err := os.Stat(filepath.Join(dir, "file")); err != nil {
+		t.Errorf("with the grant back: %v", err)
+	}
+}
+
+func TestAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T) {
+	h, _ := serving(t)
+	v := create(t, h.Controller(t), "pvc-noresvport", 16*mib)
+	access := open(t, h.UnprivilegedNode(t, "node-a"), v.GetId())
+	if access.GetMountOptions()[0] != "noresvport" {
+		t.Fatalf("access %v", access)
+	}
+	h.Mount(t, access)
+}
+
+func TestAReadOnlyGrantCannotWrite(t *testing.T) {
+	h, _ := serving(t)
+	v := create(t, h.Controller(t), "pvc-ro", 16*mib)
+	req := openRequest(v.GetId())
+	req.Grant.ReadOnly = true
+	access, err := h.Node(t, "node-a").OpenAccess(within(t, 10*time.Second), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := h.Mount(t, access)
+	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); !isErrno(err, unix.EROFS) && !isErrno(err, unix.EACCES) {
+		t.Errorf("write: %v, want read-only file system", err)
+	}
+}
+
+func TestASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T) {
+	h, _ := serving(t)
+	v := create(t, h.Controller(t), "pvc-rwo", 16*mib)
+	req := openRequest(v.GetId())
+	req.Grant.SingleNode = true
+	if _, err := h.Node(t, "node-a").OpenAccess(within(t, 10*time.Second), req); err != nil {
+		t.Fatal(err)
+	}
+	second := h.Node(t, "node-b")
+	_, err := second.OpenAccess(within(t, 10*time.Second), req)
+	wantCode(t, err, codes.FailedPrecondition)
+	eventually(t, 20*time.Second, "the second node takes over after the lease", func() bool {
+		_, err := second.OpenAccess(within(t, 10*time.Second), req)
+		return err == nil
+	})
+	got, err := h.Controller(t).GetVolume(within(t, 5*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: v.GetId()}})
+	if err != nil || len(got.GetNodes()) != 1 || got.GetNodes()[0] != "node-b" {
+		t.Errorf("nodes %v, %v", got.GetNodes(), err)
+	}
+}
+
+func TestCallersWithoutTheRoleAreRefused(t *testing.T) {
+	h, _ := serving(t)
+	req := &agentv1.CreateVolumeRequest{Name: "pvc-forbidden", Spec: spec(16 * mib)}
+	_, err := h.Stranger(t).CreateVolume(within(t, 5*time.Second), req)
+	wantCode(t, err, codes.Unavailable) // the handshake fails
+
+	_, err = h.Node(t, "node-a").CreateVolume(within(t, 5*time.Second), req)
+	wantCode(t, err, codes.PermissionDenied)
+	_, err = h.Manager(t).CreateVolume(within(t, 5*time.Second), req)
+	wantCode(t, err, codes.PermissionDenied)
+	_, err = h.Controller(t).OpenAccess(within(t, 5*time.Second), openRequest("aaaaaaaaaaaaaaaa"))
+	wantCode(t, err, codes.PermissionDenied)
+}
+
+func TestIDsThatAreNoIDsReachNothing(t *testing.T) {
+	h, _ := serving(t)
+	c, node := h.Controller(t), h.Node(t, "node-a")
+	create(t, c, "pvc-there", 16*mib)
+	for _, id := range []string{"", ".", "..", "../volumes", "../../etc", "/", "a/../b", "aaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaaaaa/", "%2e%2e%2faaaaaaaaaa"} {
+		ctx := within(t, 10*time.Second)
+		if _, err := c.DeleteVolume(ctx, &agentv1.DeleteVolumeRequest{Id: id}); err != nil {
+			t.Errorf("delete %q: %v", id, err)
+		}
+		_, err := c.GetVolume(ctx, &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: id}})
+		wantCode(t, err, codes.NotFound)
+		_, err = c.ExpandVolume(ctx, &agentv1.ExpandVolumeRequest{Id: id, Bytes: gib})
+		wantCode(t, err, codes.NotFound)
+		_, err = node.GetUsage(ctx, &agentv1.GetUsageRequest{Id: id})
+		wantCode(t, err, codes.NotFound)
+		_, err = node.OpenAccess(ctx, openRequest(id))
+		wantCode(t, err, codes.NotFound)
+	}
+	for _, dir := range []string{"volumes", "trash", ".nfs-operator/volumes"} {
+		if _, err := os.Stat(filepath.Join(h.DataDir(), dir)); err != nil {
+			t.Error(err)
+		}
+	}
+}

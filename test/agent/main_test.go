@@ -1,0 +1,100 @@
+//go:build vm
+
+// Package agent tests the agent as a whole process on a real disk, with a real Ganesha and the kernel's NFS client.
+package agent
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/test/agent/host"
+)
+
+const (
+	mib = int64(1) << 20
+	gib = int64(1) << 30
+
+	blockBytes = 4096
+)
+
+// serving starts an agent on a blank disk.
+func serving(t *testing.T) (*host.Host, *host.Agent) {
+	t.Helper()
+	h := host.New(t)
+	host.Wipe(t, host.DiskLarge)
+	a := h.Start(t, h.Config(host.DiskLarge))
+	a.WaitServing(t)
+	return h, a
+}
+
+func within(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func spec(bytes int64) *agentv1.VolumeSpec {
+	return &agentv1.VolumeSpec{Bytes: bytes, Mode: 0o777}
+}
+
+func create(t *testing.T, c agentv1.AgentClient, name string, bytes int64) *agentv1.Volume {
+	t.Helper()
+	v, err := c.CreateVolume(within(t, 30*time.Second), &agentv1.CreateVolumeRequest{Name: name, Spec: spec(bytes)})
+	if err != nil {
+		t.Fatalf("create %s: %v", name, err)
+	}
+	return v
+}
+
+func open(t *testing.T, node agentv1.AgentClient, id string) *agentv1.OpenAccessResponse {
+	t.Helper()
+	resp, err := node.OpenAccess(within(t, 30*time.Second), openRequest(id))
+	if err != nil {
+		t.Fatalf("open access to %s: %v", id, err)
+	}
+	return resp
+}
+
+func openRequest(id string) *agentv1.OpenAccessRequest {
+	return &agentv1.OpenAccessRequest{
+		Client: &agentv1.Client{BootId: "boot-1"},
+		Grant:  &agentv1.Grant{VolumeId: id, Generation: 1},
+	}
+}
+
+func wantCode(t *testing.T, err error, want codes.Code) {
+	t.Helper()
+	if got := status.Code(err); got != want {
+		t.Errorf("code %v (%v), want %v", got, err, want)
+	}
+}
+
+// eventually waits for something that has no event.
+func eventually(t *testing.T, d time.Duration, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if ok() {
+			return
+		}
+	}
+	t.Fatalf("after %s still not: %s", d, what)
+}
+
+func sizeOf(t *testing.T, dir string) int64 {
+	t.Helper()
+	var s unix.Statfs_t
+	if err := unix.Statfs(dir, &s); err != nil {
+		t.Fatal(err)
+	}
+	return int64(s.Blocks) * s.Bsize
+}
+
+func isErrno(err error, errno unix.Errno) bool { return errors.Is(err, errno) }
