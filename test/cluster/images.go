@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/nfs-operator/nfs-operator/test/cluster/internal/imagearchive"
@@ -59,7 +60,9 @@ func buildImages(ctx context.Context, p *progress) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return writeImages(append(images, busybox))
+	images = append(images, busybox)
+	slices.SortFunc(images, func(a, b imagearchive.Image) int { return strings.Compare(a.Names[0], b.Names[0]) })
+	return writeImages(images)
 }
 
 // busyboxArchive is a shell with the usual small programs.

@@ -19,7 +19,7 @@ import (
 // programs nothing; without loop the kubelet cannot map raw block volumes.
 var nodeModules = strings.Fields(`ipv6 loop quota_v2 fuse overlay sunrpc nfs nfsv3 nfsv4 bridge veth br_netfilter nf_conntrack nf_conntrack_netlink
 	ip_set xt_set xt_comment xt_conntrack xt_mark xt_addrtype xt_statistic xt_nat xt_recent xt_limit xt_multiport xt_MASQUERADE xt_REDIRECT xt_tcpudp
-	xt_connmark nf_nat iptable_nat iptable_filter iptable_mangle iptable_raw ip_tables ip6_tables ip6table_nat ip6table_filter ip6table_mangle xt_LOG xt_NFLOG xt_physdev ipt_REJECT xt_owner dummy`)
+	xt_connmark nf_nat iptable_nat iptable_filter iptable_mangle iptable_raw ip_tables xt_LOG xt_NFLOG xt_physdev ipt_REJECT xt_owner dummy`)
 
 // nodeServices run on a node, one serial line for the log of each.
 var nodeServices = []string{"containerd", "kubelet", "kube-proxy"}
@@ -192,23 +192,27 @@ func (c *cluster) dialNode(n int) (net.Conn, error) {
 	return conn, err
 }
 
-// waitForControl waits until the node accepts commands: it is on the network and has its root.
-func (c *cluster) waitForControl(ctx context.Context, n int) error {
-	return waitFor(ctx, time.Minute, nodeName(n)+" to boot", func() error { _, err := c.onNode(n, "true"); return err })
-}
-
-// waitForNode waits until the kubelet says Ready, and says more than "timeout" when it does not.
+// waitForNode waits until the kubelet of this boot says Ready: after a power cut the API has the old answer for a while. When it
+// does not come it says more than "timeout".
 func (c *cluster) waitForNode(ctx context.Context, n int, kubectl kubectl) error {
-	err := waitFor(ctx, 4*time.Minute, nodeName(n)+" to be Ready", func() error {
+	boot := ""
+	err := waitFor(ctx, 4*time.Minute, nodeName(n)+" to be Ready", func() (err error) {
 		if !c.nodeRunning(n) {
 			return errors.New("its machine ended")
 		}
-		out, err := kubectl.run(ctx, nil, "get", "node", nodeName(n), "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+		if boot == "" {
+			boot, err = c.onNode(n, "cat", "/proc/sys/kernel/random/boot_id")
+			if err != nil {
+				return err
+			}
+		}
+		out, err := kubectl.run(ctx, nil, "get", "node", nodeName(n), "-o",
+			`jsonpath={.status.conditions[?(@.type=="Ready")].status} {.status.nodeInfo.bootID}`)
 		if err != nil {
 			return err
 		}
-		if out != "True" {
-			return fmt.Errorf("Ready is %q", out)
+		if want := "True " + strings.TrimSpace(boot); out != want {
+			return fmt.Errorf("ready and boot id are %q, not %q", out, want)
 		}
 		return nil
 	})

@@ -134,7 +134,7 @@ func waitFor(ctx context.Context, limit time.Duration, what string, check func()
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("wait for %s: %w (last: %w)", what, context.Cause(ctx), err)
-		case <-time.After(100 * time.Millisecond):
+		case <-time.After(200 * time.Millisecond):
 		}
 	}
 }

@@ -138,10 +138,6 @@ func (c *cluster) restartNode(ctx context.Context, n int) error {
 		if err := c.startNode(ctx, n, b); err != nil {
 			return err
 		}
-		// Until the kubelet reports, the API still has what it said before.
-		if err := c.waitForControl(ctx, n); err != nil {
-			return err
-		}
 	}
 	return c.waitForNode(ctx, n, c.kubectl(b.kubernetes))
 }
