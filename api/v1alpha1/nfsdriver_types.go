@@ -23,6 +23,7 @@ type NFSDriver struct {
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 	// spec is what should be; all of it is optional.
 	// +optional
+	// +default={}
 	Spec NFSDriverSpec `json:"spec,omitzero"`
 	// status is what is.
 	// +optional

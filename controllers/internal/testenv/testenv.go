@@ -154,13 +154,15 @@ func Settle(t *testing.T, r reconcile.Reconciler, counter *Counter, name string)
 	t.Helper()
 	request := reconcile.Request{NamespacedName: client.ObjectKey{Name: name}}
 	counter.Writes()
+	var last error
 	for range 10 {
 		result, err := r.Reconcile(t.Context(), request)
 		if counter.Writes() == 0 {
 			return result, err
 		}
+		last = err
 	}
-	t.Fatalf("%T writes in every pass over %s: it never comes to rest", r, name)
+	t.Fatalf("%T writes in every pass over %s: it never comes to rest; last error: %v", r, name, last)
 	return reconcile.Result{}, nil
 }
 

@@ -33,10 +33,11 @@ func ReadOnly(volume, path string) *corev1ac.VolumeMountApplyConfiguration {
 	return Mount(volume, path).WithReadOnly(true)
 }
 
-// FieldEnv is an environment variable with a field of the pod.
+// FieldEnv is an environment variable with a field of the pod. The version is said because the reference is atomic: its
+// defaults become ours, and would differ from what we applied for ever.
 func FieldEnv(name, path string) *corev1ac.EnvVarApplyConfiguration {
 	return corev1ac.EnvVar().WithName(name).WithValueFrom(
-		corev1ac.EnvVarSource().WithFieldRef(corev1ac.ObjectFieldSelector().WithFieldPath(path)))
+		corev1ac.EnvVarSource().WithFieldRef(corev1ac.ObjectFieldSelector().WithAPIVersion("v1").WithFieldPath(path)))
 }
 
 // Requests asks for CPU and memory, and sets no limit.

@@ -1,0 +1,235 @@
+//go:build envtest
+
+package nfsdriver
+
+import (
+	"context"
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/images"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+type world struct {
+	*WithT
+	t       *testing.T
+	c       client.Client
+	r       *Reconciler
+	counter *testenv.Counter
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	c, counter := testenv.CountingClient(t)
+	w := &world{
+		WithT: NewWithT(t), t: t, c: testenv.Client(t), counter: counter,
+		r: &Reconciler{
+			Client: c, Uncached: c, Recorder: testenv.Recorder(), Namespace: testenv.Namespace,
+			Claim: install.Claim{Client: c, Namespace: testenv.Namespace}, Images: images.FromEnvironment(),
+		},
+	}
+	t.Cleanup(w.reset)
+	return w
+}
+
+// reset removes what a test made; each starts from an empty cluster.
+func (w *world) reset() {
+	ctx := context.Background()
+	for _, obj := range []client.Object{&v1alpha1.NFSBackend{}, &corev1.PersistentVolume{}, &storagev1.CSIDriver{}} {
+		w.Expect(w.c.DeleteAllOf(ctx, obj)).To(Succeed())
+	}
+	for _, obj := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}} {
+		w.Expect(w.c.DeleteAllOf(ctx, obj, client.InNamespace(testenv.Namespace))).To(Succeed())
+	}
+	driver := &v1alpha1.NFSDriver{}
+	if w.c.Get(ctx, client.ObjectKey{Name: install.DriverName}, driver) != nil {
+		return
+	}
+	driver.Finalizers = nil
+	w.Expect(w.c.Update(ctx, driver)).To(Succeed())
+	w.Expect(client.IgnoreNotFound(w.c.Delete(ctx, driver))).To(Succeed())
+}
+
+func (w *world) settle() {
+	w.t.Helper()
+	_, err := testenv.Settle(w.t, w.r, w.counter, install.DriverName)
+	w.Expect(err).NotTo(HaveOccurred())
+}
+
+func (w *world) driver() *v1alpha1.NFSDriver {
+	w.t.Helper()
+	driver := &v1alpha1.NFSDriver{}
+	w.Expect(w.c.Get(w.t.Context(), client.ObjectKey{Name: install.DriverName}, driver)).To(Succeed())
+	return driver
+}
+
+func (w *world) ready() metav1.Condition {
+	w.t.Helper()
+	return *apimeta.FindStatusCondition(w.driver().Status.Conditions, v1alpha1.ConditionReady)
+}
+
+func (w *world) kstatus() status.Status {
+	w.t.Helper()
+	driver := w.driver()
+	driver.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NFSDriver"))
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(driver)
+	w.Expect(err).NotTo(HaveOccurred())
+	result, err := status.Compute(&unstructured.Unstructured{Object: object})
+	w.Expect(err).NotTo(HaveOccurred())
+	return result.Status
+}
+
+func (w *world) stackExists() bool {
+	w.t.Helper()
+	err := w.c.Get(w.t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode}, &appsv1.DaemonSet{})
+	if !apierrors.IsNotFound(err) {
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	return err == nil
+}
+
+func (w *world) backend() *v1alpha1.NFSBackend {
+	w.t.Helper()
+	backend := &v1alpha1.NFSBackend{
+		ObjectMeta: metav1.ObjectMeta{Name: "shared"},
+		Spec: v1alpha1.NFSBackendSpec{Server: &v1alpha1.ManagedServer{Storage: v1alpha1.ServerStorage{
+			VolumeClaimTemplate: v1alpha1.VolumeClaimTemplate{Size: resource.MustParse("10Gi")},
+		}}},
+	}
+	w.Expect(w.c.Create(w.t.Context(), backend)).To(Succeed())
+	return backend
+}
+
+func (w *world) volume() *corev1.PersistentVolume {
+	w.t.Helper()
+	volume := &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "pvc-1"},
+		Spec: corev1.PersistentVolumeSpec{
+			Capacity:    corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
+			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
+				Driver: names.Driver, VolumeHandle: "shared/0/abc",
+			}},
+		},
+	}
+	w.Expect(w.c.Create(w.t.Context(), volume)).To(Succeed())
+	return volume
+}
+
+// rollOut does what the Deployment and DaemonSet controllers would.
+func (w *world) rollOut() {
+	w.t.Helper()
+	deployment, set := &appsv1.Deployment{}, &appsv1.DaemonSet{}
+	w.Expect(w.c.Get(w.t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentController}, deployment)).To(Succeed())
+	deployment.Status = appsv1.DeploymentStatus{
+		ObservedGeneration: deployment.Generation, Replicas: 2, UpdatedReplicas: 2, ReadyReplicas: 2, AvailableReplicas: 2,
+	}
+	w.Expect(w.c.Status().Update(w.t.Context(), deployment)).To(Succeed())
+	w.Expect(w.c.Get(w.t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode}, set)).To(Succeed())
+	set.Status = appsv1.DaemonSetStatus{
+		ObservedGeneration: set.Generation, DesiredNumberScheduled: 3, CurrentNumberScheduled: 3, UpdatedNumberScheduled: 3, NumberReady: 3,
+	}
+	w.Expect(w.c.Status().Update(w.t.Context(), set)).To(Succeed())
+}
+
+func TestDriverIsMadeAndClaimed(t *testing.T) {
+	w := newWorld(t)
+	w.settle()
+	w.Expect(w.driver().Status.InstallNamespace).To(Equal(testenv.Namespace))
+	w.Expect(w.ready().Reason).To(Equal("NotNeeded"))
+	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+	w.Expect(w.stackExists()).To(BeFalse())
+}
+
+func TestSecondInstallationStandsAside(t *testing.T) {
+	w := newWorld(t)
+	w.settle()
+	w.backend()
+	w.r.Claim.Namespace = "elsewhere"
+	w.settle()
+	w.Expect(w.driver().Status.InstallNamespace).To(Equal(testenv.Namespace))
+	w.Expect(w.stackExists()).To(BeFalse())
+}
+
+func TestStackExistsWithTheFirstBackend(t *testing.T) {
+	w := newWorld(t)
+	w.backend()
+	w.settle()
+	w.Expect(w.kstatus()).To(Equal(status.InProgressStatus))
+	csiDriver := &storagev1.CSIDriver{}
+	w.Expect(w.c.Get(t.Context(), client.ObjectKey{Name: names.Driver}, csiDriver)).To(Succeed())
+	w.Expect(*csiDriver.Spec.AttachRequired).To(BeFalse())
+	w.rollOut()
+	w.settle()
+	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+	w.Expect(w.driver().Status.Nodes).To(Equal("3/3"))
+	w.Expect(w.driver().Status.Version).To(Equal("dev"))
+	w.settle()
+	w.Expect(w.counter.Writes()).To(BeZero())
+}
+
+func TestSnapshotterNeedsTheClustersCRDs(t *testing.T) {
+	w := newWorld(t)
+	w.backend()
+	w.settle()
+	deployment := &appsv1.Deployment{}
+	w.Expect(w.c.Get(t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentController}, deployment)).To(Succeed())
+	var containers []string
+	for _, container := range deployment.Spec.Template.Spec.Containers {
+		containers = append(containers, container.Name)
+	}
+	w.Expect(containers).To(Equal([]string{"csi-controller", "csi-provisioner", "csi-resizer"}))
+}
+
+func TestStackStaysUntilTheLastVolumeIsGone(t *testing.T) {
+	w := newWorld(t)
+	backend := w.backend()
+	volume := w.volume()
+	w.settle()
+	w.Expect(w.c.Delete(t.Context(), backend)).To(Succeed())
+	w.Expect(w.c.Delete(t.Context(), w.driver())).To(Succeed())
+	w.settle()
+	w.Expect(w.stackExists()).To(BeTrue())
+	w.Expect(w.ready().Reason).To(Equal("DeletionBlocked"))
+	w.Expect(w.ready().Message).To(ContainSubstring("PersistentVolume pvc-1 exists"))
+
+	volume.Finalizers = nil
+	w.Expect(w.c.Update(t.Context(), volume)).To(Succeed())
+	w.Expect(w.c.Delete(t.Context(), volume)).To(Succeed())
+	w.settle()
+	w.Expect(w.stackExists()).To(BeFalse())
+	w.Expect(w.driver().DeletionTimestamp).To(BeNil(), "a new, empty one has been made")
+	w.Expect(w.ready().Reason).To(Equal("NotNeeded"))
+}
+
+func TestEditedStackIsPutBack(t *testing.T) {
+	w := newWorld(t)
+	w.backend()
+	w.settle()
+	set := &appsv1.DaemonSet{}
+	key := client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode}
+	w.Expect(w.c.Get(t.Context(), key, set)).To(Succeed())
+	set.Spec.Template.Spec.Containers[0].Args = []string{"sleep"}
+	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
+	w.settle()
+	w.Expect(w.c.Get(t.Context(), key, set)).To(Succeed())
+	w.Expect(set.Spec.Template.Spec.Containers[0].Args).To(ContainElement("csi-node"))
+}

@@ -1,0 +1,239 @@
+//go:build envtest
+
+package storageprofile
+
+import (
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
+	"github.com/nfs-operator/nfs-operator/internal/names"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+type world struct {
+	*WithT
+	t        *testing.T
+	c        client.Client
+	r        *Reconciler
+	recorder *events.FakeRecorder
+	counter  *testenv.Counter
+	name     string
+}
+
+func newWorld(t *testing.T, name string) *world {
+	t.Helper()
+	testenv.ClaimDriver(t, testenv.Namespace)
+	c, counter := testenv.CountingClient(t)
+	recorder := testenv.Recorder()
+	return &world{
+		WithT: NewWithT(t), t: t, c: testenv.Client(t), counter: counter, recorder: recorder, name: name,
+		r: &Reconciler{Client: c, Recorder: recorder, Claim: install.Claim{Client: c, Namespace: testenv.Namespace}},
+	}
+}
+
+func (w *world) create(change func(*v1alpha1.StorageProfile)) {
+	w.t.Helper()
+	profile := &v1alpha1.StorageProfile{
+		ObjectMeta: metav1.ObjectMeta{Name: w.name},
+		Spec:       v1alpha1.StorageProfileSpec{BackendRef: v1alpha1.BackendReference{Name: w.name}},
+	}
+	if change != nil {
+		change(profile)
+	}
+	w.Expect(w.c.Create(w.t.Context(), profile)).To(Succeed())
+}
+
+func (w *world) backend(serving bool) {
+	w.t.Helper()
+	backend := &v1alpha1.NFSBackend{
+		ObjectMeta: metav1.ObjectMeta{Name: w.name},
+		Spec: v1alpha1.NFSBackendSpec{Server: &v1alpha1.ManagedServer{Storage: v1alpha1.ServerStorage{
+			VolumeClaimTemplate: v1alpha1.VolumeClaimTemplate{Size: resource.MustParse("10Gi")},
+		}}},
+	}
+	w.Expect(w.c.Create(w.t.Context(), backend)).To(Succeed())
+	value := metav1.ConditionUnknown
+	if serving {
+		value = metav1.ConditionTrue
+	}
+	backend.Status.Conditions = []metav1.Condition{{
+		Type: "Ready", Status: value, Reason: "Test", Message: "as the test says", LastTransitionTime: metav1.Now(),
+	}}
+	backend.Status.Shards = []v1alpha1.ShardStatus{{Serving: serving, Available: new(resource.MustParse("8Gi"))}}
+	w.Expect(w.c.Status().Update(w.t.Context(), backend)).To(Succeed())
+}
+
+func (w *world) settle() {
+	w.t.Helper()
+	_, err := testenv.Settle(w.t, w.r, w.counter, w.name)
+	w.Expect(err).NotTo(HaveOccurred())
+}
+
+func (w *world) profile() *v1alpha1.StorageProfile {
+	w.t.Helper()
+	profile := &v1alpha1.StorageProfile{}
+	w.Expect(w.c.Get(w.t.Context(), client.ObjectKey{Name: w.name}, profile)).To(Succeed())
+	return profile
+}
+
+func (w *world) class() *storagev1.StorageClass {
+	w.t.Helper()
+	class := &storagev1.StorageClass{}
+	w.Expect(w.c.Get(w.t.Context(), client.ObjectKey{Name: w.name}, class)).To(Succeed())
+	return class
+}
+
+func (w *world) ready() metav1.Condition {
+	w.t.Helper()
+	return *apimeta.FindStatusCondition(w.profile().Status.Conditions, v1alpha1.ConditionReady)
+}
+
+func (w *world) kstatus() status.Status {
+	w.t.Helper()
+	profile := w.profile()
+	profile.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("StorageProfile"))
+	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(profile)
+	w.Expect(err).NotTo(HaveOccurred())
+	result, err := status.Compute(&unstructured.Unstructured{Object: object})
+	w.Expect(err).NotTo(HaveOccurred())
+	return result.Status
+}
+
+func TestClassIsGenerated(t *testing.T) {
+	w := newWorld(t, "generated")
+	w.create(func(p *v1alpha1.StorageProfile) { p.Spec.MountOptions = []string{"nconnect=4"} })
+	w.settle()
+	class := w.class()
+	w.Expect(class.Provisioner).To(Equal(names.Driver))
+	w.Expect(class.Parameters).To(Equal(map[string]string{"profile": "generated"}))
+	w.Expect(*class.ReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimDelete))
+	w.Expect(*class.VolumeBindingMode).To(Equal(storagev1.VolumeBindingImmediate))
+	w.Expect(*class.AllowVolumeExpansion).To(BeTrue())
+	w.Expect(class.MountOptions).To(Equal([]string{"nconnect=4"}))
+	w.Expect(metav1.IsControlledBy(class, w.profile())).To(BeTrue())
+	w.Expect(w.profile().Finalizers).To(BeEmpty())
+
+	w.Expect(w.ready().Reason).To(Equal("BackendNotFound"))
+	w.Expect(w.kstatus()).To(Equal(status.InProgressStatus))
+	w.backend(false)
+	w.settle()
+	w.Expect(w.ready().Message).To(ContainSubstring("as the test says"))
+}
+
+func TestReadyWithItsBackend(t *testing.T) {
+	w := newWorld(t, "ready")
+	w.backend(true)
+	w.create(nil)
+	w.settle()
+	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+	w.Expect(w.profile().Status.LargestVolume.String()).To(Equal("8Gi"))
+
+	profile := w.profile()
+	profile.Spec.MaxVolumeSize = new(resource.MustParse("5Gi"))
+	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
+	w.settle()
+	w.Expect(w.profile().Status.LargestVolume.String()).To(Equal("5Gi"))
+	w.settle()
+	w.Expect(w.counter.Writes()).To(BeZero())
+}
+
+func TestForeignClassIsNotTouched(t *testing.T) {
+	w := newWorld(t, "foreign")
+	foreign := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: w.name}, Provisioner: "disks.example.org"}
+	w.Expect(w.c.Create(t.Context(), foreign)).To(Succeed())
+	w.backend(true)
+	w.create(nil)
+	w.settle()
+	w.Expect(w.class().ResourceVersion).To(Equal(foreign.ResourceVersion))
+	w.Expect(w.ready().Reason).To(Equal("StorageClassNotOurs"))
+	w.Expect(w.kstatus()).To(Equal(status.FailedStatus))
+
+	w.Expect(w.c.Delete(t.Context(), foreign)).To(Succeed())
+	w.settle()
+	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+}
+
+func TestClassIsMadeAgainOnlyForImmutableFields(t *testing.T) {
+	w := newWorld(t, "again")
+	w.backend(true)
+	w.create(nil)
+	w.settle()
+	class := w.class()
+	class.Annotations = map[string]string{storageClassDefault: "true"}
+	class.Labels["example.org/mine"] = "stays"
+	w.Expect(w.c.Update(t.Context(), class)).To(Succeed())
+	uid := class.UID
+
+	profile := w.profile()
+	profile.Spec.VolumeExpansion = v1alpha1.ExpansionRefused
+	profile.Spec.MountOptions = []string{"noresvport"}
+	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
+	w.settle()
+	w.Expect(w.class().UID).To(Equal(uid))
+	w.Expect(*w.class().AllowVolumeExpansion).To(BeFalse())
+
+	profile = w.profile()
+	profile.Spec.ReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
+	w.settle()
+	class = w.class()
+	w.Expect(class.UID).NotTo(Equal(uid))
+	w.Expect(*class.ReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
+	w.Expect(class.Annotations).To(HaveKeyWithValue(storageClassDefault, "true"))
+	w.Expect(class.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
+	w.Expect(metav1.IsControlledBy(class, w.profile())).To(BeTrue())
+	w.Expect(w.texts()).To(ContainElement(ContainSubstring("Existing PersistentVolumes keep their reclaim policy")))
+}
+
+func (w *world) texts() []string {
+	var texts []string
+	for {
+		select {
+		case text := <-w.recorder.Events:
+			texts = append(texts, text)
+		default:
+			return texts
+		}
+	}
+}
+
+const storageClassDefault = "storageclass.kubernetes.io/is-default-class"
+
+func TestDriftIsPutBack(t *testing.T) {
+	w := newWorld(t, "drift")
+	w.create(nil)
+	w.settle()
+	class := w.class()
+	class.AllowVolumeExpansion = new(false)
+	delete(class.Labels, names.LabelProfile)
+	w.Expect(w.c.Update(t.Context(), class)).To(Succeed())
+	w.settle()
+	w.Expect(*w.class().AllowVolumeExpansion).To(BeTrue())
+	w.Expect(w.class().Labels).To(HaveKeyWithValue(names.LabelProfile, "drift"))
+}
+
+func TestDeletedProfileLeavesNothingToDo(t *testing.T) {
+	w := newWorld(t, "deleted")
+	w.create(nil)
+	w.settle()
+	w.Expect(w.c.Delete(t.Context(), w.profile())).To(Succeed())
+	w.settle()
+	err := w.c.Get(t.Context(), client.ObjectKey{Name: w.name}, &v1alpha1.StorageProfile{})
+	w.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "no finalizer holds it; the class goes with its owner reference")
+}
