@@ -163,6 +163,9 @@ func (a *Announcer) leave(shard volumeid.Shard) bool {
 
 // session holds one stream. It reports true when the agent has acknowledged that the node has nothing left.
 func (a *Announcer) session(ctx context.Context, shard volumeid.Shard, news <-chan struct{}) (bool, error) {
+	if !a.state.Open(shard) {
+		return true, nil
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	if !a.state.Has(shard) {

@@ -283,6 +283,13 @@ func (s *Store) has(shard volumeid.Shard) bool {
 	return false
 }
 
+// Open reports whether a shard's agent may hold grants of this node.
+func (s *Store) Open(shard volumeid.Shard) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servers[shard].Open
+}
+
 // OpenShards are the shards whose agents may hold grants of this node.
 func (s *Store) OpenShards() []volumeid.Shard {
 	s.mu.Lock()

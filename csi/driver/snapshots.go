@@ -1,0 +1,181 @@
+package driver
+
+import (
+	"context"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/csi/catalog"
+	"github.com/nfs-operator/nfs-operator/csi/volumeid"
+)
+
+// CreateSnapshot implements CSI. A snapshot lies on the server of its volume.
+func (c *Controller) CreateSnapshot(ctx context.Context, req *csi.CreateSnapshotRequest) (*csi.CreateSnapshotResponse, error) {
+	if err := checkName(req.GetName()); err != nil {
+		return nil, err
+	}
+	if req.GetSourceVolumeId() == "" {
+		return nil, invalid("source_volume_id is missing")
+	}
+	if err := checkParameters(req.GetParameters(), snapshotParameters); err != nil {
+		return nil, err
+	}
+	v, err := volumeid.ParseVolume(req.GetSourceVolumeId())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	key := "snapshot " + req.GetName()
+	if !c.locks.TryAcquire(key) {
+		return nil, busy(key)
+	}
+	defer c.locks.Release(key)
+	s, err := c.server(ctx, v.Shard)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	made, err := s.agent.CreateSnapshot(ctx, &agentv1.CreateSnapshotRequest{Name: req.GetName(), SourceVolumeId: v.ID})
+	if err != nil {
+		return nil, toStatus(agentError(v.Shard, err))
+	}
+	return &csi.CreateSnapshotResponse{Snapshot: snapshot(v.Shard, made)}, nil
+}
+
+// DeleteSnapshot implements CSI.
+func (c *Controller) DeleteSnapshot(ctx context.Context, req *csi.DeleteSnapshotRequest) (*csi.DeleteSnapshotResponse, error) {
+	if req.GetSnapshotId() == "" {
+		return nil, invalid("snapshot_id is missing")
+	}
+	id, err := volumeid.ParseSnapshot(req.GetSnapshotId())
+	if err != nil {
+		return &csi.DeleteSnapshotResponse{}, nil //nolint:nilerr // CSI: what cannot exist is deleted
+	}
+	key := id.String()
+	if !c.locks.TryAcquire(key) {
+		return nil, busy("snapshot " + key)
+	}
+	defer c.locks.Release(key)
+	s, err := c.server(ctx, id.Shard)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if _, err := s.agent.DeleteSnapshot(ctx, &agentv1.DeleteSnapshotRequest{Id: id.ID}); err != nil {
+		return nil, toStatus(agentError(id.Shard, err))
+	}
+	return &csi.DeleteSnapshotResponse{}, nil
+}
+
+// GetSnapshot implements CSI.
+func (c *Controller) GetSnapshot(ctx context.Context, req *csi.GetSnapshotRequest) (*csi.GetSnapshotResponse, error) {
+	if req.GetSnapshotId() == "" {
+		return nil, invalid("snapshot_id is missing")
+	}
+	id, err := volumeid.ParseSnapshot(req.GetSnapshotId())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	s, err := c.server(ctx, id.Shard)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	page, err := s.agent.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{Id: id.ID})
+	if err != nil {
+		return nil, toStatus(agentError(id.Shard, err))
+	}
+	if len(page.GetSnapshots()) == 0 {
+		return nil, status.Errorf(codes.NotFound, "no snapshot %s", id)
+	}
+	return &csi.GetSnapshotResponse{Snapshot: snapshot(id.Shard, page.GetSnapshots()[0])}, nil
+}
+
+// ListSnapshots implements CSI.
+func (c *Controller) ListSnapshots(ctx context.Context, req *csi.ListSnapshotsRequest) (*csi.ListSnapshotsResponse, error) {
+	if req.GetMaxEntries() < 0 {
+		return nil, invalid("max_entries is negative")
+	}
+	var from place
+	if token := req.GetStartingToken(); token != "" {
+		last, err := volumeid.ParseSnapshot(token)
+		if err != nil {
+			return nil, badToken()
+		}
+		from = place{last.Shard, last.ID}
+	}
+	selected, ok := selectSnapshots(req)
+	if !ok {
+		return &csi.ListSnapshotsResponse{}, nil
+	}
+	servers, err := c.selectServers(ctx, selected.shard)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	entries, more, err := list(ctx, c, servers, from, int(req.GetMaxEntries()), selected.read)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	resp := &csi.ListSnapshotsResponse{Entries: entries}
+	if more {
+		resp.NextToken = entries[len(entries)-1].GetSnapshot().GetSnapshotId()
+	}
+	return resp, nil
+}
+
+// selection is which snapshots are asked for.
+type selection struct {
+	shard        *volumeid.Shard // nil is all
+	id, volumeID string
+}
+
+// selectSnapshots reports false when no snapshot can be what is asked for.
+func selectSnapshots(req *csi.ListSnapshotsRequest) (selection, bool) {
+	var sel selection
+	if handle := req.GetSnapshotId(); handle != "" {
+		id, err := volumeid.ParseSnapshot(handle)
+		if err != nil {
+			return sel, false
+		}
+		sel.shard, sel.id = &id.Shard, id.ID
+	}
+	if handle := req.GetSourceVolumeId(); handle != "" {
+		v, err := volumeid.ParseVolume(handle)
+		if err != nil || sel.shard != nil && *sel.shard != v.Shard {
+			return sel, false
+		}
+		sel.shard, sel.volumeID = &v.Shard, v.ID
+	}
+	return sel, true
+}
+
+func (c *Controller) selectServers(ctx context.Context, shard *volumeid.Shard) ([]catalog.Server, error) {
+	if shard == nil {
+		return c.catalog.AllServers(ctx)
+	}
+	s, err := c.catalog.Server(ctx, *shard)
+	return []catalog.Server{s}, err
+}
+
+func (sel selection) read(ctx context.Context, s server, after string, most int32) ([]*csi.ListSnapshotsResponse_Entry, string, error) {
+	page, err := s.agent.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{
+		AfterId: after, MaxEntries: most, Id: sel.id, SourceVolumeId: sel.volumeID,
+	})
+	if err != nil {
+		return nil, "", err
+	}
+	var entries []*csi.ListSnapshotsResponse_Entry
+	for _, one := range page.GetSnapshots() {
+		entries = append(entries, &csi.ListSnapshotsResponse_Entry{Snapshot: snapshot(s.Shard, one)})
+	}
+	return entries, page.GetNextAfterId(), nil
+}
+
+func snapshot(shard volumeid.Shard, s *agentv1.Snapshot) *csi.Snapshot {
+	return &csi.Snapshot{
+		SnapshotId:     volumeid.Snapshot{Shard: shard, ID: s.GetId()}.String(),
+		SourceVolumeId: volumeid.Volume{Shard: shard, ID: s.GetSourceVolumeId()}.String(),
+		SizeBytes:      s.GetBytes(),
+		CreationTime:   s.GetCreated(),
+		ReadyToUse:     s.GetReady(),
+	}
+}

@@ -1,0 +1,277 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"path"
+	"time"
+
+	"github.com/container-storage-interface/spec/lib/go/csi"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/csi/agents"
+	"github.com/nfs-operator/nfs-operator/csi/mount"
+	"github.com/nfs-operator/nfs-operator/csi/nodestate"
+	"github.com/nfs-operator/nfs-operator/csi/volumeid"
+)
+
+// The kubelet waits two minutes for a call; each ends well before.
+const (
+	openTimeout    = 20 * time.Second
+	mountTimeout   = 45 * time.Second
+	bindTimeout    = 15 * time.Second
+	unmountTimeout = 30 * time.Second
+	usageTimeout   = 3 * time.Second
+)
+
+// stage is a NodeStageVolumeRequest that makes sense.
+type stage struct {
+	volume     volumeid.Volume
+	path       string
+	flags      []string
+	readOnly   bool
+	singleNode bool
+}
+
+func parseStage(req *csi.NodeStageVolumeRequest) (stage, error) {
+	if req.GetVolumeId() == "" {
+		return stage{}, invalid("volume_id is missing")
+	}
+	if err := checkPath("staging_target_path", req.GetStagingTargetPath()); err != nil {
+		return stage{}, err
+	}
+	if err := checkCapability(req.GetVolumeCapability()); err != nil {
+		return stage{}, err
+	}
+	v, err := volumeid.ParseVolume(req.GetVolumeId())
+	if err != nil {
+		return stage{}, err
+	}
+	mode := req.GetVolumeCapability().GetAccessMode().GetMode()
+	s := stage{
+		volume: v, path: req.GetStagingTargetPath(), flags: req.GetVolumeCapability().GetMount().GetMountFlags(),
+		readOnly: readOnly(mode), singleNode: singleNode(mode),
+	}
+	if s.readOnly {
+		s.flags = append([]string{"ro"}, s.flags...)
+	}
+	return s, nil
+}
+
+func (s stage) record() nodestate.Volume {
+	return nodestate.Volume{Handle: s.volume.String(), StagingPath: s.path, ReadOnly: s.readOnly, SingleNode: s.singleNode}
+}
+
+// NodeStageVolume implements CSI.
+func (n *Node) NodeStageVolume(ctx context.Context, req *csi.NodeStageVolumeRequest) (*csi.NodeStageVolumeResponse, error) {
+	s, err := parseStage(req)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	key := s.volume.String()
+	if !n.locks.TryAcquire(key) {
+		return nil, busy("volume " + key)
+	}
+	defer n.locks.Release(key)
+	done, err := n.staged(s)
+	if err != nil {
+		return nil, uncertain(err)
+	}
+	if done {
+		return &csi.NodeStageVolumeResponse{}, nil
+	}
+	if err := n.stage(ctx, s); err != nil {
+		return nil, toStatus(err)
+	}
+	return &csi.NodeStageVolumeResponse{}, nil
+}
+
+// staged reports whether the volume is mounted already; then the server is not asked, for it may be away. After a
+// restart the kubelet stages all volumes again.
+func (n *Node) staged(s stage) (bool, error) {
+	mounts, err := n.Mounter.Mounts()
+	if err != nil {
+		return false, err
+	}
+	m, ok := mount.At(mounts, s.path)
+	if !ok {
+		return false, nil
+	}
+	if !isVolume(m, s.volume) {
+		return false, status.Errorf(codes.Aborted, "%s is mounted at %s", m.Source, s.path)
+	}
+	known, ok := n.State.Get(s.volume.String())
+	if ok && known.StagingPath == s.path && known.Lingering == nil {
+		return true, nil
+	}
+	// The state was lost, or an unmount was begun and did not succeed.
+	_, err = n.State.Begin(s.record())
+	n.Announcer.Changed(s.volume.Shard)
+	return err == nil, err
+}
+
+// isVolume reports whether a mount shows a volume: servers export each as a directory that is named after its id.
+func isVolume(m mount.Mount, v volumeid.Volume) bool {
+	return m.IsNFS() && path.Base(m.Source) == v.ID
+}
+
+// stage opens access and mounts. The volume is written down first: from then on the announcements name it, and a crash
+// leaves nothing that nobody knows of.
+func (n *Node) stage(ctx context.Context, s stage) error {
+	agent, err := n.Agents.Connect(ctx, s.volume.Shard)
+	if err != nil {
+		return status.Error(codes.Unavailable, err.Error())
+	}
+	// A former call may have timed out, and its mount may still come to be.
+	_, pending := n.State.Get(s.volume.String())
+	record, err := n.State.Begin(s.record())
+	if err != nil {
+		return err
+	}
+	// Whatever the outcome, the agent is to know what this node has now.
+	defer n.Announcer.Changed(s.volume.Shard)
+	m, err := n.openAccess(ctx, agent, s, record)
+	if err != nil {
+		if pending {
+			return uncertain(err)
+		}
+		if forgetErr := n.State.Forget(record.Handle); forgetErr != nil {
+			return forgetErr
+		}
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, mountTimeout)
+	defer cancel()
+	if err := n.Mounter.NFS(ctx, m); err != nil {
+		return n.failedMount(s, err)
+	}
+	return nil
+}
+
+func (n *Node) openAccess(ctx context.Context, agent agents.Connection, s stage, record nodestate.Volume) (mount.NFS, error) {
+	client, err := n.Client()
+	if err != nil {
+		return mount.NFS{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	opened, err := agent.Client.OpenAccess(ctx, &agentv1.OpenAccessRequest{Client: client, Grant: record.Grant()})
+	if err != nil {
+		return mount.NFS{}, agentError(s.volume.Shard, err)
+	}
+	if err := n.Agents.Confirm(s.volume.Shard, agent.Address); err != nil {
+		return mount.NFS{}, err
+	}
+	options, err := mount.MakeOptions(agent.Address, opened.GetMountOptions(), s.flags)
+	if err != nil {
+		return mount.NFS{}, err
+	}
+	return mount.NFS{Address: agent.Address, Path: opened.GetPath(), Target: s.path, Options: options}, nil
+}
+
+// failedMount strikes the volume out only when it is certainly not mounted.
+func (n *Node) failedMount(s stage, cause error) error {
+	if errors.Is(cause, mount.ErrTimeout) || errors.Is(cause, mount.ErrBusy) {
+		return cause
+	}
+	mounts, err := n.Mounter.Mounts()
+	if err != nil {
+		return uncertain(errors.Join(cause, err))
+	}
+	if _, ok := mount.At(mounts, s.path); ok {
+		return uncertain(cause)
+	}
+	if err := n.State.Forget(s.volume.String()); err != nil {
+		return uncertain(errors.Join(cause, err))
+	}
+	return mountError(cause)
+}
+
+// NodeUnstageVolume implements CSI. It does not wait for the agent: the next announcement closes the access.
+func (n *Node) NodeUnstageVolume(ctx context.Context, req *csi.NodeUnstageVolumeRequest) (*csi.NodeUnstageVolumeResponse, error) {
+	if req.GetVolumeId() == "" {
+		return nil, invalid("volume_id is missing")
+	}
+	if err := checkPath("staging_target_path", req.GetStagingTargetPath()); err != nil {
+		return nil, err
+	}
+	v, err := volumeid.ParseVolume(req.GetVolumeId())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	key := v.String()
+	if !n.locks.TryAcquire(key) {
+		return nil, busy("volume " + key)
+	}
+	defer n.locks.Release(key)
+	if err := n.unstage(ctx, v, req.GetStagingTargetPath()); err != nil {
+		return nil, toStatus(err)
+	}
+	return &csi.NodeUnstageVolumeResponse{}, nil
+}
+
+// unstage writes down which file system the unmount is about before it unmounts, so that a crash between the two does
+// not close the access of a file system that still writes back.
+func (n *Node) unstage(ctx context.Context, v volumeid.Volume, staging string) error {
+	handle := v.String()
+	held, err := n.filesystemAt(staging)
+	if err != nil {
+		return err
+	}
+	if held != (mount.Filesystem{}) {
+		if err := n.State.Linger(handle, held); err != nil {
+			return err
+		}
+	}
+	if err := n.unmount(ctx, staging); err != nil {
+		return err
+	}
+	defer n.Announcer.Changed(v.Shard)
+	if known, ok := n.State.Get(handle); ok && known.Lingering == nil {
+		return n.State.Forget(handle)
+	}
+	_, err = n.State.Reconcile(n.Mounter, false)
+	return err
+}
+
+// filesystemAt is what the kernel holds for the mount at a path, or nothing.
+func (n *Node) filesystemAt(target string) (mount.Filesystem, error) {
+	mounts, err := n.Mounter.Mounts()
+	if err != nil {
+		return mount.Filesystem{}, err
+	}
+	m, ok := mount.At(mounts, target)
+	if !ok {
+		return mount.Filesystem{}, nil
+	}
+	filesystems, err := n.Mounter.Filesystems()
+	if err != nil {
+		return mount.Filesystem{}, err
+	}
+	for _, f := range filesystems {
+		if f.Device == m.Device {
+			return f, nil
+		}
+	}
+	return mount.Filesystem{}, nil
+}
+
+// unmount takes away all that is mounted at a path.
+func (n *Node) unmount(ctx context.Context, target string) error {
+	ctx, cancel := context.WithTimeout(ctx, unmountTimeout)
+	defer cancel()
+	for {
+		mounts, err := n.Mounter.Mounts()
+		if err != nil {
+			return err
+		}
+		if _, ok := mount.At(mounts, target); !ok {
+			return nil
+		}
+		if err := n.Mounter.Unmount(ctx, target); err != nil {
+			return unmountError(err)
+		}
+	}
+}
