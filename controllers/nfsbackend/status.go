@@ -28,8 +28,11 @@ const (
 	reasonServerUnreachable = "ServerUnreachable"
 )
 
-// stallingReasons are those of the agent that only a person can do something about.
-var stallingReasons = []string{"DeviceNotBlank", "DeviceTooSmall", "ForeignServer", "HandleChanged", "FormatNewer", "ConfigInvalid", reasonDiskDeleted}
+// stallingReasons are those of the agent (package agent/server) that only a person can do something about. The others
+// are tried again, and may pass: a device that is still busy, a Ganesha that does not start.
+var stallingReasons = []string{
+	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
+}
 
 // summarize computes the status from what the pass has found. It reads no clock and no API.
 func summarize(s *scope, err error) {

@@ -231,5 +231,5 @@ func TestEditedStackIsPutBack(t *testing.T) {
 	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
 	w.settle()
 	w.Expect(w.c.Get(t.Context(), key, set)).To(Succeed())
-	w.Expect(set.Spec.Template.Spec.Containers[0].Args).To(ContainElement("csi-node"))
+	w.Expect(set.Spec.Template.Spec.Containers[0].Args).To(ContainElement("--node-name=$(NODE_NAME)"))
 }

@@ -61,8 +61,8 @@ func controllerContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 		WithName("csi-controller").
 		WithImage(s.Images.Operator).
 		WithImagePullPolicy(corev1.PullIfNotPresent).
+		WithCommand("/nfs-operator", "csi-controller").
 		WithArgs(
-			"csi-controller",
 			csiAddress,
 			"--tls-dir="+names.DirTLS,
 			"--namespace="+s.Namespace,

@@ -58,8 +58,8 @@ func nodeContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 		WithName("csi-node").
 		WithImage(s.Images.Operator).
 		WithImagePullPolicy(corev1.PullIfNotPresent).
+		WithCommand("/nfs-operator", "csi-node").
 		WithArgs(
-			"csi-node",
 			"--node-name=$(NODE_NAME)",
 			"--namespace=$(POD_NAMESPACE)",
 			"--kubelet-dir="+directory,
@@ -68,8 +68,9 @@ func nodeContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 		).
 		WithEnv(podspec.FieldEnv("NODE_NAME", "spec.nodeName"), podspec.FieldEnv("POD_NAMESPACE", "metadata.namespace")).
 		WithResources(podspec.Requests("10m", "32Mi")).
-		// Bidirectional mount propagation is granted to privileged containers only.
-		WithSecurityContext(corev1ac.SecurityContext().WithPrivileged(true).WithReadOnlyRootFilesystem(true)).
+		// Bidirectional mount propagation is granted to privileged containers only. The image's user is nobody.
+		WithSecurityContext(corev1ac.SecurityContext().
+			WithPrivileged(true).WithRunAsUser(0).WithReadOnlyRootFilesystem(true)).
 		WithVolumeMounts(
 			podspec.Mount(volumeKubelet, directory).WithMountPropagation(corev1.MountPropagationBidirectional),
 			podspec.ReadOnly(volumeCA, names.DirTLS),

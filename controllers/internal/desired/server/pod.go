@@ -69,7 +69,7 @@ func container(s Shard) *corev1ac.ContainerApplyConfiguration {
 		WithName("server").
 		WithImage(s.Image).
 		WithImagePullPolicy(corev1.PullIfNotPresent).
-		WithArgs("agent").
+		WithCommand("/nfs-operator", "agent").
 		WithPorts(
 			podspec.Port("nfs", names.PortNFS),
 			podspec.Port("agent", names.PortAgent),
@@ -77,6 +77,7 @@ func container(s Shard) *corev1ac.ContainerApplyConfiguration {
 		).
 		WithResources(resources(s)).
 		WithSecurityContext(corev1ac.SecurityContext().
+			WithRunAsUser(0).
 			WithReadOnlyRootFilesystem(true).
 			// The default profile of AppArmor denies mount(2).
 			WithAppArmorProfile(corev1ac.AppArmorProfile().WithType(corev1.AppArmorProfileTypeUnconfined)).

@@ -1,0 +1,157 @@
+package server
+
+import (
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/golden"
+)
+
+func testShard() Shard {
+	class := "local-block"
+	return Shard{
+		Backend: &v1alpha1.NFSBackend{
+			ObjectMeta: metav1.ObjectMeta{Name: "shared", Labels: map[string]string{"app.kubernetes.io/instance": "argo"}},
+			Spec: v1alpha1.NFSBackendSpec{Server: &v1alpha1.ManagedServer{
+				Shards:       1,
+				Storage:      v1alpha1.ServerStorage{VolumeClaimTemplate: v1alpha1.VolumeClaimTemplate{StorageClassName: &class, Size: resource.MustParse("10Gi")}},
+				LeaseSeconds: 18, GraceSeconds: 30, OvercommitPercent: 100,
+			}},
+		},
+		Namespace: "nfs-operator-system",
+		Image:     "ghcr.io/nfs-operator/nfs-server:dev",
+	}
+}
+
+func TestGolden(t *testing.T) {
+	s := testShard()
+	set, err := StatefulSet(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := ConfigMap(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "statefulset", set)
+	golden.Equal(t, "configmap", config)
+	golden.Equal(t, "service", Service(s))
+	golden.Equal(t, "claim", Claim(s))
+	golden.Equal(t, "disruptionbudget", DisruptionBudget("shared", s.Namespace))
+
+	s.InUse, s.ServerID, s.Address = true, "0123456789abcdef", "10.96.0.7"
+	golden.Equal(t, "service-in-use", Service(s))
+	golden.Equal(t, "claim-in-use", Claim(s))
+	golden.Equal(t, "volume-protected", ProtectedVolume(s, testVolume()))
+}
+
+func TestAllServerFieldsReachThePod(t *testing.T) {
+	s := testShard()
+	s.DiskOnNetwork = true
+	server := s.Backend.Spec.Server
+	server.NodeSelector = map[string]string{"disk": "fast"}
+	server.Tolerations = []corev1.Toleration{{Key: "storage", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
+	server.Resources = &corev1.ResourceRequirements{
+		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
+		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("4Gi")},
+	}
+	set, err := StatefulSet(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "statefulset-all-fields", set)
+}
+
+func testVolume() *corev1.PersistentVolume {
+	return &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{Name: "disk-0"},
+		Spec: corev1.PersistentVolumeSpec{
+			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
+			PersistentVolumeSource:        corev1.PersistentVolumeSource{Local: &corev1.LocalVolumeSource{Path: "/dev/vdb"}},
+		},
+	}
+}
+
+func TestTemplateHashFollowsConfigurationButNotTheKindOfDisk(t *testing.T) {
+	hash := func(change func(*Shard)) string {
+		s := testShard()
+		change(&s)
+		hash, err := TemplateHash(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	base := hash(func(*Shard) {})
+	for name, change := range map[string]func(*Shard){
+		"image":      func(s *Shard) { s.Image = "other" },
+		"lease":      func(s *Shard) { s.Backend.Spec.Server.LeaseSeconds = 20 },
+		"overcommit": func(s *Shard) { s.Backend.Spec.Server.OvercommitPercent = 200 },
+	} {
+		if hash(change) == base {
+			t.Errorf("%s changed, and the hash did not", name)
+		}
+	}
+	for name, change := range map[string]func(*Shard){
+		"disk":    func(s *Shard) { s.DiskOnNetwork = true },
+		"address": func(s *Shard) { s.Address = "10.96.0.7" },
+		"in use":  func(s *Shard) { s.InUse = true },
+	} {
+		if hash(change) != base {
+			t.Errorf("the hash follows %s, which is no reason to restart a server", name)
+		}
+	}
+}
+
+func TestClaimNeverShrinksNorChangesItsClass(t *testing.T) {
+	s := testShard()
+	old := "old-class"
+	s.Claim = &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
+		StorageClassName: &old,
+		Resources:        corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("50Gi")}},
+	}}
+	claim := Claim(s)
+	if got := (*claim.Spec.Resources.Requests)[corev1.ResourceStorage]; got.String() != "50Gi" {
+		t.Errorf("size is %s", got.String())
+	}
+	if got := *claim.Spec.StorageClassName; got != old {
+		t.Errorf("class is %s", got)
+	}
+}
+
+func TestOnNetwork(t *testing.T) {
+	affinity := func(key string) *corev1.PersistentVolume {
+		return &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{NodeAffinity: &corev1.VolumeNodeAffinity{
+			Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchExpressions: []corev1.NodeSelectorRequirement{{Key: key, Operator: corev1.NodeSelectorOpIn, Values: []string{"x"}}},
+			}}},
+		}}}
+	}
+	for name, test := range map[string]struct {
+		volume *corev1.PersistentVolume
+		want   bool
+	}{
+		"local":            {testVolume(), false},
+		"topolvm":          {affinity("topology.topolvm.io/node"), false},
+		"host name":        {affinity(corev1.LabelHostname), false},
+		"zone":             {affinity(corev1.LabelTopologyZone), true},
+		"without affinity": {&corev1.PersistentVolume{}, true},
+	} {
+		if got := OnNetwork(test.volume); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
+func TestFormerPolicyIsNotedOnce(t *testing.T) {
+	s, volume := testShard(), testVolume()
+	volume.Annotations = ProtectedVolume(s, volume).Annotations
+	volume.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
+	if got := *ReleasedVolume(s, volume).Spec.PersistentVolumeReclaimPolicy; got != corev1.PersistentVolumeReclaimDelete {
+		t.Errorf("released with %s", got)
+	}
+}
