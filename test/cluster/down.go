@@ -50,6 +50,10 @@ func (c *cluster) down(ctx context.Context) error {
 		return fmt.Errorf("remove cluster %s: %w", c.Name, err)
 	}
 	_ = os.Remove(filepath.Join(stateDir(), "."+c.Name+".lock"))
+	if left, err := os.ReadDir(stateDir()); err == nil && len(left) == 1 { // that was the last cluster: its own lock file is left
+		_ = os.Remove(filepath.Join(stateDir(), allocateLock))
+		_ = os.Remove(stateDir())
+	}
 	fmt.Printf("Cluster %s is gone.\n", c.Name)
 	return nil
 }

@@ -22,6 +22,8 @@ const (
 
 	cacheVariable = "NFS_OPERATOR_CACHE"
 	stateVariable = "NFS_OPERATOR_CLUSTERS"
+
+	allocateLock = ".allocate.lock"
 )
 
 // Addresses inside a cluster's network namespace. Clusters do not see each other, so they are the same in each of them.
@@ -131,15 +133,22 @@ func lock(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, err
 	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
+	for {
+		f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("lock %s: %w", path, err)
+		}
+		locked, err1 := f.Stat()
+		there, err2 := os.Stat(path)
+		if err1 == nil && err2 == nil && os.SameFile(locked, there) {
+			return func() { f.Close() }, nil
+		}
+		f.Close() // `down` removed the file while we waited for it
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("lock %s: %w", path, err)
-	}
-	return func() { f.Close() }, nil
 }
 
 func lockCluster(name string) (func(), error) {
@@ -148,7 +157,7 @@ func lockCluster(name string) (func(), error) {
 
 // allocate gives a new cluster the first free subnet and a token. The caller saves the settings under the same lock.
 func (c *cluster) allocate() error {
-	unlock, err := lock(filepath.Join(stateDir(), ".allocate.lock"))
+	unlock, err := lock(filepath.Join(stateDir(), allocateLock))
 	if err != nil {
 		return err
 	}

@@ -47,7 +47,19 @@ func nodeTemplate(ctx context.Context, p *progress, images []string) (string, er
 	if err := prepareDisk(ctx, spec, work, disk); err != nil {
 		return "", err
 	}
-	return template, os.Rename(disk, template)
+	return template, replaceTemplate(disk, template)
+}
+
+// replaceTemplate puts the new one in its place and removes the old ones: they are large, and nodes have copies.
+func replaceTemplate(disk, template string) error {
+	old, err := filepath.Glob(filepath.Join(filepath.Dir(template), "*.img"))
+	if err != nil {
+		return err
+	}
+	for _, f := range old {
+		_ = os.Remove(f)
+	}
+	return os.Rename(disk, template)
 }
 
 func templateSpec(images []string) (guest.Spec, error) {

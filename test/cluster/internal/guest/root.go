@@ -28,7 +28,7 @@ func (n *Node) makeRoot() error {
 	if err := (mountPoint{n.Disk, root, "ext4", 0, ""}).mount(); err != nil {
 		return err
 	}
-	for _, dir := range []string{"usr", "etc", "var/lib/kubelet", "var/log/pods", "var/tmp", "var/cache", "var/lib/nfs", "proc", "sys", "dev", "run", "tmp", "mnt", "opt", "root", "srv", "home"} {
+	for _, dir := range []string{"usr", "etc", "var/lib/kubelet", "var/lib/cni", "var/log/pods", "var/tmp", "var/cache", "var/lib/nfs", "proc", "sys", "dev", "run", "tmp", "mnt", "opt", "root", "srv", "home"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
 			return err
 		}
@@ -53,6 +53,10 @@ func (n *Node) makeRoot() error {
 		if err := (mountPoint{source, target, "", bind, ""}).mount(); err != nil {
 			return err
 		}
+	}
+	// What CNI remembers of its networks ends with the pods' namespaces; after a power cut it would be half-written files.
+	if err := (mountPoint{"tmpfs", root + "/var/lib/cni", "tmpfs", 0, ""}).mount(); err != nil {
+		return err
 	}
 	return enter(root)
 }
