@@ -17,6 +17,7 @@ const (
 	opNFS     operation = "mount"
 	opBind    operation = "bind"
 	opUnmount operation = "unmount"
+	opLoad    operation = "load"
 )
 
 // request is what a child is to do. It is an argument of the child's command line, so that ps(1) shows which mount
@@ -54,6 +55,8 @@ func (r request) do() error {
 		return r.bind()
 	case opUnmount:
 		return unix.Unmount(r.Target, unix.UMOUNT_NOFOLLOW)
+	case opLoad:
+		return load()
 	default:
 		return fmt.Errorf("unknown operation %q", r.Op)
 	}

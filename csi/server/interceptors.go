@@ -45,11 +45,11 @@ func observe(log logr.Logger, metrics *Metrics) grpc.UnaryServerInterceptor {
 	return func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 		method := info.FullMethod[strings.LastIndex(info.FullMethod, "/")+1:]
 		log := log.WithValues("method", method)
-		level := verbose
+		called, answered := verbose, 0
 		if quiet[method] {
-			level = veryVerbose
+			called, answered = veryVerbose, veryVerbose
 		}
-		log.V(level).Info("Called", "request", protosanitizer.StripSecrets(req))
+		log.V(called).Info("Called", "request", protosanitizer.StripSecrets(req))
 		start := time.Now()
 		resp, err := handler(logr.NewContext(ctx, log), req)
 		took := time.Since(start)
@@ -60,7 +60,7 @@ func observe(log logr.Logger, metrics *Metrics) grpc.UnaryServerInterceptor {
 				"request", protosanitizer.StripSecrets(req))
 			return nil, err
 		}
-		log.V(level).Info("Answered", "took", took.String(), "response", protosanitizer.StripSecrets(resp))
+		log.V(answered).Info("Answered", "took", took.String(), "request", protosanitizer.StripSecrets(req), "response", protosanitizer.StripSecrets(resp))
 		return resp, nil
 	}
 }
