@@ -29,4 +29,4 @@ RUN apt-get update \
     && grep -v '^#' /tmp/server-packages | xargs apt-get install -y --no-install-recommends \
     && rm -rf /var/lib/apt/lists/* /tmp/server-packages
 COPY --from=builder /nfs-operator /nfs-operator
-ENTRYPOINT ["/nfs-operator", "agent"]
+ENTRYPOINT ["/nfs-operator"]
