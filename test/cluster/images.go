@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -130,7 +131,8 @@ func writeImages(images []imagearchive.Image) ([]string, error) {
 func imageKey(image imagearchive.Image) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, "format 2", image)
-	for _, source := range image.Files {
+	for _, inside := range slices.Sorted(maps.Keys(image.Files)) {
+		source := image.Files[inside]
 		info, err := os.Stat(source)
 		if err != nil {
 			return "", err

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nfs-operator/nfs-operator/test/cluster/internal/imagearchive"
 )
 
 func TestParseStat(t *testing.T) {
@@ -248,6 +250,27 @@ func TestBuildKeyFollowsTheSources(t *testing.T) {
 	p.ldflags = "-X a=b"
 	if key(p) == first {
 		t.Error("the key does not follow the linker's flags")
+	}
+}
+
+// A key that differs from one time to the next makes every `up` prepare the nodes' disk again, which takes a minute.
+func TestImageKeyIsStable(t *testing.T) {
+	image := imagearchive.Image{Names: []string{"a:1"}, Files: map[string]string{}, Links: map[string]string{"/x": "y", "/z": "y"}}
+	for _, name := range []string{"a", "b", "c", "d"} {
+		file := filepath.Join(t.TempDir(), name)
+		if err := writeFile(file, []byte(name), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		image.Files["/"+name] = file
+	}
+	first, err := imageKey(image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if again, err := imageKey(image); err != nil || again != first {
+			t.Fatalf("got %s, %v after %s", again, err, first)
+		}
 	}
 }
 

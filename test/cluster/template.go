@@ -34,7 +34,8 @@ func nodeTemplate(ctx context.Context, p *progress, images []string) (string, er
 		return "", err
 	}
 	defer unlock()
-	if _, err := os.Stat(template); err == nil {
+	now := time.Now()
+	if os.Chtimes(template, now, now) == nil { // it is there, and still used
 		return template, nil
 	}
 	p.note("unpacking the images onto a disk, from which every node's is copied: a minute, once")
@@ -50,14 +51,16 @@ func nodeTemplate(ctx context.Context, p *progress, images []string) (string, er
 	return template, replaceTemplate(disk, template)
 }
 
-// replaceTemplate puts the new one in its place and removes the old ones: they are large, and nodes have copies.
+// replaceTemplate puts the new one in its place and removes those that nobody has used for a day: they are large.
 func replaceTemplate(disk, template string) error {
 	old, err := filepath.Glob(filepath.Join(filepath.Dir(template), "*.img"))
 	if err != nil {
 		return err
 	}
 	for _, f := range old {
-		_ = os.Remove(f)
+		if info, err := os.Stat(f); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+			_ = os.Remove(f)
+		}
 	}
 	return os.Rename(disk, template)
 }
