@@ -1,0 +1,253 @@
+package access
+
+import (
+	"errors"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+const lease = 18 * time.Second
+
+type fixture struct {
+	*Book
+	t     *testing.T
+	store *store.Store
+	root  string
+	clock time.Time
+}
+
+func newFixture(t *testing.T, volumes ...string) *fixture {
+	t.Helper()
+	f := &fixture{t: t, root: t.TempDir(), clock: time.Unix(1000, 0)}
+	f.reopen()
+	for i, name := range volumes {
+		v := store.Volume{
+			ID: store.ID(name), Name: name, Spec: store.Spec{Bytes: 1 << 20, Squash: store.SquashNone},
+			ExportID: uint16(i + 1), ProjectID: uint32(i + 1), State: store.StateReady,
+		}
+		if err := f.store.PutVolume(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return f
+}
+
+// reopen is a restart of the agent.
+func (f *fixture) reopen() {
+	f.t.Helper()
+	s, err := store.Open(f.root, store.Init{FilesystemID: "uuid"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.store = s
+	f.Book = New(s, lease, func() time.Time { return f.clock })
+}
+
+func caller(node, peer string) Caller { return Caller{Node: node, Peer: netip.MustParseAddrPort(peer)} }
+
+// clients are the addresses that may use a volume, with their access.
+func (f *fixture) clients(name string) []string {
+	f.t.Helper()
+	e, ok := f.Export(store.ID(name))
+	if !ok {
+		f.t.Fatalf("volume %s is not exported", name)
+	}
+	var all []string
+	for _, c := range e.Clients {
+		for _, a := range c.Addresses {
+			text := a.String()
+			if c.ReadOnly {
+				text += " ro"
+			}
+			if c.PrivilegedPort {
+				text += " privileged"
+			}
+			all = append(all, text)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+func (f *fixture) wantClients(name string, want ...string) {
+	f.t.Helper()
+	if got := f.clients(name); !slices.Equal(got, want) {
+		f.t.Errorf("clients of %s are %q, want %q", name, got, want)
+	}
+}
+
+func (f *fixture) open(c Caller, volume string, g store.Grant, addresses ...string) error {
+	_, err := f.Open(c, Client{BootID: "boot-1", Addresses: addresses}, store.ID(volume), g)
+	return err
+}
+
+func (f *fixture) announce(c Caller, generation int64, grants map[string]store.Grant, addresses ...string) []string {
+	f.t.Helper()
+	byID := map[string]store.Grant{}
+	for name, g := range grants {
+		byID[store.ID(name)] = g
+	}
+	changed, err := f.Announce(c, Announcement{Generation: generation, Client: Client{"boot-1", addresses}, Grants: byID})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return changed
+}
+
+func TestOpenAdmitsAllAddressesOfTheNode(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	addresses := []string{"10.0.0.1", "fd00::1", "127.0.0.1", "169.254.1.1", "fe80::1%eth0", "224.0.0.1", "x", "::ffff:10.0.0.1"}
+	if err := f.open(caller("n1", "192.168.0.9:900"), "a", store.Grant{Generation: 1}, addresses...); err != nil {
+		t.Fatal(err)
+	}
+	f.wantClients("a", "10.0.0.1 privileged", "192.168.0.9 privileged", "fd00::1 privileged")
+	f.wantClients("b")
+	f.reopen()
+	f.wantClients("a", "10.0.0.1 privileged", "192.168.0.9 privileged", "fd00::1 privileged")
+}
+
+func TestAnAddressOfTwoNodesCountsForTheOneSeenUnderIt(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", store.Grant{Generation: 1, ReadOnly: true}, "10.0.0.1", "172.17.0.1"); err != nil {
+		t.Fatal(err)
+	}
+	f.wantClients("a", "10.0.0.1 ro", "172.17.0.1 ro")
+	changed, err := f.Open(caller("n2", "10.0.0.2:2000"), Client{"boot-1", []string{"10.0.0.2", "172.17.0.1"}}, store.ID("b"), store.Grant{Generation: 1})
+	if err != nil || len(changed) != 2 {
+		t.Errorf("changed %v, %v, want both volumes", changed, err)
+	}
+	f.wantClients("a", "10.0.0.1 ro")
+	f.wantClients("b", "10.0.0.2")
+	// The server moves to n1, and sees it under the bridge's address.
+	f.announce(caller("n1", "172.17.0.1:2000"), 2, map[string]store.Grant{"a": {Generation: 1}}, "10.0.0.1", "172.17.0.1")
+	f.wantClients("a", "10.0.0.1", "172.17.0.1")
+	f.wantClients("b", "10.0.0.2")
+}
+
+func TestAnnouncementIsTheWholeTruth(t *testing.T) {
+	f := newFixture(t, "a", "b", "c")
+	n1 := caller("n1", "10.0.0.1:2000")
+	f.announce(n1, 5, map[string]store.Grant{"a": {Generation: 1}, "b": {Generation: 2}, "unknown": {Generation: 3}})
+	f.wantClients("a", "10.0.0.1")
+	if err := f.open(n1, "c", store.Grant{Generation: 7}); err != nil {
+		t.Fatal(err)
+	}
+	// Sent before c was opened: it must not close it.
+	f.announce(n1, 6, map[string]store.Grant{"a": {Generation: 1}})
+	f.wantClients("a", "10.0.0.1")
+	f.wantClients("b")
+	f.wantClients("c", "10.0.0.1")
+	f.announce(n1, 8, nil)
+	f.wantClients("a")
+	f.wantClients("c")
+}
+
+func TestABootEndsOlderGrantsWhateverTheirGeneration(t *testing.T) {
+	f := newFixture(t, "a")
+	n1 := caller("n1", "10.0.0.1:2000")
+	if err := f.open(n1, "a", store.Grant{Generation: 100}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Announce(n1, Announcement{Generation: 1, Client: Client{BootID: "boot-2"}}); err != nil {
+		t.Fatal(err)
+	}
+	f.wantClients("a")
+}
+
+func TestAnUnchangedAnnouncementChangesNothing(t *testing.T) {
+	f := newFixture(t, "a")
+	n1 := caller("n1", "10.0.0.1:2000")
+	grants := map[string]store.Grant{"a": {Generation: 1}}
+	if changed := f.announce(n1, 1, grants, "10.0.0.1"); len(changed) != 1 {
+		t.Errorf("changed %v", changed)
+	}
+	if changed := f.announce(n1, 2, grants, "10.0.0.1"); len(changed) != 0 {
+		t.Errorf("changed %v, want nothing", changed)
+	}
+}
+
+func TestSingleNodeVolumes(t *testing.T) {
+	single := store.Grant{Generation: 1, SingleNode: true}
+	n1, n2 := caller("n1", "10.0.0.1:2000"), caller("n2", "10.0.0.2:2000")
+	for name, c := range map[string]struct {
+		wait      time.Duration
+		announces bool // n1 holds a stream open
+		second    store.Grant
+		want      error
+	}{
+		"the first was heard within the lease": {lease - 1, false, single, ErrHeld},
+		"the first announces":                  {time.Hour, true, single, ErrHeld},
+		"the first is silent":                  {lease, false, single, nil},
+		"the second would share":               {0, false, store.Grant{Generation: 1}, ErrHeld},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, "a")
+			if err := f.open(n1, "a", single); err != nil {
+				t.Fatal(err)
+			}
+			if c.announces {
+				defer f.Connected("n1")()
+			}
+			f.clock = f.clock.Add(c.wait)
+			if err := f.open(n2, "a", c.second); !errors.Is(err, c.want) {
+				t.Fatalf("error %v, want %v", err, c.want)
+			}
+			if c.want != nil {
+				f.wantClients("a", "10.0.0.1")
+				return
+			}
+			f.wantClients("a", "10.0.0.2")
+			// The first comes back and still has it staged: it stays out.
+			f.announce(n1, 9, map[string]store.Grant{"a": single})
+			f.wantClients("a", "10.0.0.2")
+		})
+	}
+}
+
+func TestCloseOfAVolume(t *testing.T) {
+	f := newFixture(t, "a")
+	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", store.Grant{Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	marked := false
+	mark := func() error { marked = true; return nil }
+	if err := f.Close(store.ID("a"), mark); !errors.Is(err, ErrHeld) || marked {
+		t.Errorf("closed while in use: %v", err)
+	}
+	f.clock = f.clock.Add(lease)
+	if err := f.Close(store.ID("a"), mark); err != nil || !marked {
+		t.Errorf("not closed: %v", err)
+	}
+	if holders := f.Holders(store.ID("a")); len(holders) != 0 {
+		t.Errorf("holders %v", holders)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	f := newFixture(t, "a")
+	if err := f.open(caller("n1", "10.0.0.1:1"), "../a", store.Grant{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown volume: %v", err)
+	}
+	if err := f.open(caller("../n1", "10.0.0.1:1"), "a", store.Grant{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("node name that is a path: %v", err)
+	}
+	if err := f.open(caller("n1", "10.0.0.1:1"), "a", store.Grant{}, make([]string, maxAddresses+1)...); !errors.Is(err, ErrInvalid) {
+		t.Errorf("too many addresses: %v", err)
+	}
+}
+
+func TestHalfMadeVolumesAreNotInTheStartFile(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	v, _ := f.store.Volume(store.ID("b"))
+	v.State = store.StateCreating
+	if err := f.store.PutVolume(v); err != nil {
+		t.Fatal(err)
+	}
+	if all := f.Exports(); len(all) != 1 || all[0].Name != store.ID("a") {
+		t.Errorf("exports %+v", all)
+	}
+}
