@@ -1,0 +1,129 @@
+package ganesha
+
+import (
+	"errors"
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var update = flag.Bool("update", false, "write golden files")
+
+var testConfig = Config{Port: 2049, ServerID: "nfs-abc", RecoveryDir: "/data/.nfs-operator/recovery", LeaseSeconds: 18, GraceSeconds: 30}
+
+func addresses(texts ...string) []netip.Addr {
+	all := make([]netip.Addr, len(texts))
+	for i, text := range texts {
+		all[i] = netip.MustParseAddr(text)
+	}
+	return all
+}
+
+func testExport() Export {
+	return Export{
+		ID: 7, Name: "abcdefghijklmnop", Path: "/data/volumes/abcdefghijklmnop", FilesystemID: 42,
+		Squash: SquashNone, AnonymousUID: 65534, AnonymousGID: 65534,
+	}
+}
+
+func TestServerConfiguration(t *testing.T) {
+	closed, open := testExport(), testExport()
+	open.ID, open.Name, open.Squash = 8, "bcdefghijklmnopq", SquashAll
+	open.Clients = []Client{
+		{Addresses: addresses("10.0.0.2", "fd00::2"), PrivilegedPort: true},
+		{Addresses: addresses("10.0.0.1", "::ffff:10.0.0.3"), PrivilegedPort: true},
+		{Addresses: addresses("10.0.0.9"), ReadOnly: true},
+	}
+	for name, c := range map[string]struct {
+		config  Config
+		exports []Export
+	}{
+		"empty":   {testConfig, nil},
+		"exports": {testConfig, []Export{closed, open}},
+		"small":   {Config{Port: 2050, ServerID: "nfs-abc", RecoveryDir: "/r", LeaseSeconds: 10, GraceSeconds: 15, EntriesToKeep: 20000}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := RenderServer(c.config, c.exports)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden := filepath.Join("testdata", name+".golden.conf")
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("got:\n%s\nwant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestValuesThatCouldEndAStringAreRefused(t *testing.T) {
+	for _, bad := range []string{"", `a"; } EXPORT {`, "a\nb", "a\x00", `a\`, "a'b"} {
+		e := testExport()
+		e.Path = bad
+		if _, err := RenderExport(testConfig, e); !errors.Is(err, ErrUnsafe) {
+			t.Errorf("path %q: %v", bad, err)
+		}
+	}
+	e := testExport()
+	e.ID = 0
+	if _, err := RenderExport(testConfig, e); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("export id 0: %v", err)
+	}
+	e = testExport()
+	e.Squash = "None; Access_Type = RW"
+	if _, err := RenderExport(testConfig, e); !errors.Is(err, ErrUnsafe) {
+		t.Errorf("squash: %v", err)
+	}
+}
+
+// Whatever the names and grants: one block, no access but for the addresses granted, and nothing that the values smuggle in.
+func FuzzRenderExport(f *testing.F) {
+	f.Add("abcdefghijklmnop", "/data/volumes/a", uint32(0x0a000001), true, true)
+	f.Add(`x"; Access_Type = RW; "`, "/data\n}", uint32(0), false, false)
+	f.Fuzz(func(t *testing.T, name, path string, address uint32, granted, readOnly bool) {
+		e := testExport()
+		e.Name, e.Path = name, path
+		a := netip.AddrFrom4([4]byte{byte(address >> 24), byte(address >> 16), byte(address >> 8), byte(address)})
+		if granted {
+			e.Clients = []Client{{Addresses: []netip.Addr{a}, ReadOnly: readOnly}}
+		}
+		text, err := RenderExport(testConfig, e)
+		if err != nil {
+			return
+		}
+		outside := stripStrings(t, text)
+		if strings.Count(outside, "EXPORT {") != 1 || strings.Count(outside, "{") != strings.Count(outside, "}") {
+			t.Fatalf("not one block:\n%s", text)
+		}
+		want := map[bool]int{true: 1}[granted]
+		if strings.Count(outside, "CLIENT {") != want || strings.Count(outside, "Access_Type = None;") != 1 ||
+			strings.Count(outside, "Access_Type") != 1+want || granted && !strings.Contains(outside, "Clients = "+a.String()+";") {
+			t.Fatalf("wrong access:\n%s", text)
+		}
+	})
+}
+
+// stripStrings takes out what the parser would read as strings.
+func stripStrings(t *testing.T, text string) string {
+	t.Helper()
+	parts := strings.Split(text, `"`)
+	if len(parts)%2 != 1 {
+		t.Fatalf("a string does not end:\n%s", text)
+	}
+	var outside strings.Builder
+	for i := 0; i < len(parts); i += 2 {
+		outside.WriteString(parts[i])
+	}
+	return outside.String()
+}

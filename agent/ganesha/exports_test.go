@@ -1,0 +1,207 @@
+package ganesha
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/godbus/dbus/v5"
+)
+
+// fakeSource exports what is in the map.
+type fakeSource struct {
+	mu  sync.Mutex
+	all map[string]Export
+}
+
+func (s *fakeSource) Exports() []Export {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var all []Export
+	for _, e := range s.all {
+		all = append(all, e)
+	}
+	return all
+}
+
+func (s *fakeSource) Export(name string) (Export, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, ok := s.all[name]
+	return e, ok
+}
+
+func (s *fakeSource) set(name string, e *Export) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e == nil {
+		delete(s.all, name)
+		return
+	}
+	s.all[name] = *e
+}
+
+// fakeBus is a Ganesha: it keeps exports by id and fails as the real one does.
+type fakeBus struct {
+	mu      sync.Mutex
+	exports map[uint16]string
+	calls   int
+	fail    error
+}
+
+func (b *fakeBus) do(change func() error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls++
+	if b.fail != nil {
+		return b.fail
+	}
+	return change()
+}
+
+func (b *fakeBus) add(_ context.Context, id uint16, text string) error {
+	return b.do(func() error {
+		if _, there := b.exports[id]; there {
+			return errors.New("added twice")
+		}
+		b.exports[id] = text
+		return nil
+	})
+}
+
+func (b *fakeBus) update(_ context.Context, id uint16, text string) error {
+	return b.do(func() error {
+		if _, there := b.exports[id]; !there {
+			return errors.New("updated what is not there")
+		}
+		b.exports[id] = text
+		return nil
+	})
+}
+
+func (b *fakeBus) remove(_ context.Context, id uint16) error {
+	return b.do(func() error { delete(b.exports, id); return nil })
+}
+
+func (b *fakeBus) setFail(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail = err
+}
+
+func newTestExporter(t *testing.T, names ...string) (*exporter, *fakeSource, *fakeBus) {
+	t.Helper()
+	source := &fakeSource{all: map[string]Export{}}
+	for i, name := range names {
+		e := testExport()
+		e.Name, e.ID = name, uint16(i+1)
+		source.set(name, &e)
+	}
+	x := newExporter(testConfig, source)
+	if _, err := x.startFile(); err != nil {
+		t.Fatal(err)
+	}
+	bus := &fakeBus{exports: map[uint16]string{}}
+	for _, r := range x.known {
+		bus.exports[r.id] = r.text
+	}
+	return x, source, bus
+}
+
+func TestExportsFollowTheSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a", "b")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = x.serve(ctx, bus) }()
+		synctest.Wait()
+
+		fresh, updated := testExport(), source.all["a"]
+		fresh.Name, fresh.ID = "c", 3
+		updated.Clients = []Client{{Addresses: addresses("10.0.0.1")}}
+		source.set("a", &updated)
+		source.set("b", nil)
+		source.set("c", &fresh)
+		for range 2 { // the second time there is nothing to do
+			if err := x.sync(ctx, "a", "b", "c", "never was"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if bus.calls != 3 || len(bus.exports) != 2 || !strings.Contains(bus.exports[1], "10.0.0.1") || bus.exports[3] == "" {
+			t.Errorf("%d calls, exports %v", bus.calls, bus.exports)
+		}
+	})
+}
+
+func TestAnExportWithANewIDReplacesTheOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = x.serve(ctx, bus) }()
+		synctest.Wait()
+		again := source.all["a"]
+		again.ID = 9
+		source.set("a", &again)
+		if err := x.sync(ctx, "a"); err != nil {
+			t.Fatal(err)
+		}
+		if len(bus.exports) != 1 || bus.exports[9] == "" {
+			t.Errorf("exports %v", bus.exports)
+		}
+	})
+}
+
+func TestARefusalIsToldAndTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = x.serve(ctx, bus) }()
+		synctest.Wait()
+		source.set("a", nil)
+		bus.setFail(dbus.Error{Name: "org.freedesktop.DBus.Error.InvalidArgs"})
+		if err := x.sync(ctx, "a"); err == nil {
+			t.Error("no error")
+		}
+		bus.setFail(nil)
+		time.Sleep(retryRefused)
+		synctest.Wait()
+		if len(bus.exports) != 0 {
+			t.Errorf("exports %v", maps.Clone(bus.exports))
+		}
+	})
+}
+
+func TestALostConnectionEndsTheWorkAndNothingIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a")
+		ended := make(chan error, 1)
+		go func() { ended <- x.serve(t.Context(), bus) }()
+		synctest.Wait()
+		source.set("a", nil)
+		bus.setFail(errors.New("connection reset"))
+		if err := x.sync(t.Context(), "a"); err == nil {
+			t.Error("no error")
+		}
+		if err := <-ended; err == nil {
+			t.Error("serve did not end")
+		}
+		if err := x.sync(t.Context(), "a"); !errors.Is(err, ErrNotServing) {
+			t.Errorf("error %v while nothing serves", err)
+		}
+		bus.setFail(nil)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = x.serve(ctx, bus) }()
+		synctest.Wait()
+		if len(bus.exports) != 0 {
+			t.Errorf("exports %v", bus.exports)
+		}
+	})
+}
