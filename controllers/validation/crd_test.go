@@ -1,0 +1,150 @@
+//go:build envtest
+
+package validation
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
+)
+
+func TestMain(m *testing.M) { testenv.Main(m) }
+
+// object is one of our kinds, as a person would write it.
+func object(t *testing.T, kind, name, spec string) *unstructured.Unstructured {
+	t.Helper()
+	text := fmt.Sprintf("apiVersion: storage.nfs-operator.io/v1alpha1\nkind: %s\nmetadata:\n  name: %s\nspec: %s\n", kind, name, spec)
+	obj := &unstructured.Unstructured{}
+	if err := yaml.Unmarshal([]byte(text), &obj.Object); err != nil {
+		t.Fatalf("%v in:\n%s", err, text)
+	}
+	return obj
+}
+
+// expect checks the answer against a part of the message; empty means that there must be no error.
+func expect(t *testing.T, err error, want string) {
+	t.Helper()
+	switch {
+	case want == "" && err != nil:
+		t.Errorf("refused: %v", err)
+	case want != "" && err == nil:
+		t.Errorf("accepted, should be refused with %q", want)
+	case want != "" && !strings.Contains(err.Error(), want):
+		t.Errorf("refused with %v, should be with %q", err, want)
+	}
+}
+
+const (
+	disk     = `{volumeClaimTemplate: {storageClassName: local-block, size: 10Gi}}`
+	noClass  = `{volumeClaimTemplate: {size: 10Gi}}`
+	external = `{server: nas.example.org, path: /export}`
+)
+
+func TestCreate(t *testing.T) {
+	c := testenv.Client(t)
+	server := func(fields string) string { return "{server: {storage: " + disk + fields + "}}" }
+	size := func(size string) string { return "{server: {storage: {volumeClaimTemplate: {size: " + size + "}}}}" }
+	profile := func(fields string) string { return "{backendRef: {name: shared}" + fields + "}" }
+	options := func(option string) string { return profile(", mountOptions: ['" + option + "']") }
+	const ours = "the driver chooses"
+	for i, test := range []struct{ kind, name, spec, want string }{
+		{"NFSBackend", "a-1", server(""), ""},
+		{"NFSBackend", "a-2", "{external: " + external + "}", ""},
+		{"NFSBackend", "both", "{server: {storage: " + disk + "}, external: " + external + "}", "exactly one of server"},
+		{"NFSBackend", "neither", "{}", "exactly one of server"},
+		{"NFSBackend", "1st", server(""), "DNS label that starts with a letter"},
+		{"NFSBackend", "with.dot", server(""), "DNS label that starts with a letter"},
+		{"NFSBackend", strings.Repeat("a", 41), server(""), "at most 40 characters"},
+		{"NFSBackend", strings.Repeat("a", 40), server(""), ""},
+		{"NFSBackend", "size-0", size("0"), "at least 1Gi"},
+		{"NFSBackend", "size-0-text", size("'0'"), "at least 1Gi"},
+		{"NFSBackend", "size-small", size("1023Mi"), "at least 1Gi"},
+		{"NFSBackend", "size-negative", size("-5Gi"), "at least 1Gi"},
+		{"NFSBackend", "size-least", size("1Gi"), ""},
+		{"NFSBackend", "size-word", size("big"), "size"},
+		{"NFSBackend", "shards-0", server(", shards: 0"), "shards"},
+		{"NFSBackend", "shards-2", server(", shards: 2"), "shards"},
+		{"NFSBackend", "lease-9", server(", leaseSeconds: 9"), "leaseSeconds"},
+		{"NFSBackend", "lease-61", server(", leaseSeconds: 61, graceSeconds: 70"), "leaseSeconds"},
+		{"NFSBackend", "grace-short", server(", leaseSeconds: 40, graceSeconds: 30"), "graceSeconds must be at least leaseSeconds"},
+		{"NFSBackend", "grace-91", server(", graceSeconds: 91"), "graceSeconds"},
+		{"NFSBackend", "overcommit", server(", overcommitPercent: 99"), "overcommitPercent"},
+		{"NFSBackend", "policy", "{server: {storage: " + disk + "}, deletionPolicy: Recycle}", "deletionPolicy"},
+		{"NFSBackend", "path", "{external: {server: nas, path: export}}", "path"},
+
+		{"StorageProfile", "p-1", profile(""), ""},
+		{"StorageProfile", "no-backend", "{}", "backendRef"},
+		{"StorageProfile", strings.Repeat("p", 64), profile(""), "at most 63 characters"},
+		{"StorageProfile", "p-sizes", profile(", minVolumeSize: 1Gi, maxVolumeSize: 1Gi"), ""},
+		{"StorageProfile", "p-sizes-bad", profile(", minVolumeSize: 2Gi, maxVolumeSize: 1Gi"), "must not exceed maxVolumeSize"},
+		{"StorageProfile", "p-sizes-int", profile(", minVolumeSize: 2, maxVolumeSize: 1"), "must not exceed maxVolumeSize"},
+		{"StorageProfile", "p-reclaim", profile(", reclaimPolicy: Recycle"), "reclaimPolicy"},
+		{"StorageProfile", "p-binding", profile(", volumeBindingMode: Later"), "volumeBindingMode"},
+		{"StorageProfile", "p-mode", profile(", directory: {mode: '0888'}"), "mode"},
+		{"StorageProfile", "p-squash", profile(", squash: {mode: Some}"), "mode"},
+		{"StorageProfile", "p-delete", profile(", onDelete: Shred"), "onDelete"},
+		{"StorageProfile", "o-1", options("noresvport"), ""},
+		{"StorageProfile", "o-2", options("nconnect=8"), ""},
+		{"StorageProfile", "o-3", options("nconnect=9"), "nconnect must be 1 to 8"},
+		{"StorageProfile", "o-4", options("nconnect=16"), "nconnect must be 1 to 8"},
+		{"StorageProfile", "o-5", options("nconnect"), "nconnect must be 1 to 8"},
+		{"StorageProfile", "o-6", options("vers=3"), ours},
+		{"StorageProfile", "o-7", options("nfsvers=4.0"), ours},
+		{"StorageProfile", "o-8", options("v3"), ours},
+		{"StorageProfile", "o-9", options("proto=udp"), ours},
+		{"StorageProfile", "o-10", options("addr=10.0.0.1"), ours},
+		{"StorageProfile", "o-11", options("port=2050"), ours},
+		{"StorageProfile", "o-12", options("ro"), ours},
+		{"StorageProfile", "o-13", options("rsize=65536"), ""},
+		{"StorageProfile", "o-14", options("a,b"), "mountOptions"},
+		{"StorageProfile", "o-15", options("version=1"), ""},
+
+		{"NFSDriver", "other", "{}", "its name is default"},
+		{"NFSDriver", "default", "{controller: {replicas: 6}}", "replicas"},
+		{"NFSDriver", "default", "{kubeletDirectory: relative}", "kubeletDirectory"},
+		{"NFSDriver", "default", "{}", ""},
+	} {
+		t.Run(fmt.Sprintf("%02d %s %s", i, test.kind, test.name), func(t *testing.T) {
+			expect(t, c.Create(t.Context(), object(t, test.kind, test.name, test.spec)), test.want)
+		})
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	c := testenv.Client(t)
+	server := func(storage, more string) string { return "{server: {storage: " + storage + more + "}}" }
+	size := func(size string) string {
+		return "{volumeClaimTemplate: {storageClassName: local-block, size: " + size + "}}"
+	}
+	for i, test := range []struct{ kind, before, after, want string }{
+		{"NFSBackend", server(disk, ""), server(size("20Gi"), ""), ""},
+		{"NFSBackend", server(disk, ""), server(size("9Gi"), ""), "size may only grow"},
+		{"NFSBackend", server(disk, ""), server(noClass, ""), "storageClassName is immutable"},
+		{"NFSBackend", server(noClass, ""), server(disk, ""), "storageClassName is immutable"},
+		{"NFSBackend", server(disk, ""), server("{volumeClaimTemplate: {storageClassName: other, size: 10Gi}}", ""), "storageClassName is immutable"},
+		{"NFSBackend", server(disk, ""), "{external: " + external + "}", "cannot change between server and external"},
+		{"NFSBackend", "{external: " + external + "}", server(disk, ""), "cannot change between server and external"},
+		{"NFSBackend", server(disk, ""), server(disk, ", leaseSeconds: 30"), ""},
+		{"StorageProfile", "{backendRef: {name: a}}", "{backendRef: {name: b}, reclaimPolicy: Retain}", ""},
+	} {
+		t.Run(fmt.Sprintf("%02d %s", i, test.want), func(t *testing.T) {
+			name := fmt.Sprintf("u-%d", i)
+			obj := object(t, test.kind, name, test.before)
+			if err := c.Create(t.Context(), obj); err != nil {
+				t.Fatal(err)
+			}
+			changed := object(t, test.kind, name, test.after)
+			changed.SetResourceVersion(obj.GetResourceVersion())
+			expect(t, c.Update(t.Context(), changed), test.want)
+			if err := c.Delete(t.Context(), obj); client.IgnoreNotFound(err) != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
