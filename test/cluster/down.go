@@ -34,6 +34,7 @@ func downCommand(args []string) error {
 
 // down removes all that `up` made, also when settings or parts of it are missing.
 func (c *cluster) down(ctx context.Context) error {
+	defer c.forget()
 	_, err := os.Stat(c.dir())
 	if errors.Is(err, fs.ErrNotExist) && !c.netnsExists() {
 		fmt.Printf("There is no cluster %s.\n", c.Name)
@@ -49,11 +50,18 @@ func (c *cluster) down(ctx context.Context) error {
 	if err := errors.Join(failed...); err != nil {
 		return fmt.Errorf("remove cluster %s: %w", c.Name, err)
 	}
-	_ = os.Remove(filepath.Join(stateDir(), "."+c.Name+".lock"))
-	if left, err := os.ReadDir(stateDir()); err == nil && len(left) == 1 { // that was the last cluster: its own lock file is left
-		_ = os.Remove(filepath.Join(stateDir(), allocateLock))
-		_ = os.Remove(stateDir())
-	}
 	fmt.Printf("Cluster %s is gone.\n", c.Name)
 	return nil
+}
+
+// forget removes the lock files of a cluster that is gone, and the directory if it was the last one.
+func (c *cluster) forget() {
+	if _, err := os.Stat(c.dir()); err == nil {
+		return // it could not be removed
+	}
+	_ = os.Remove(filepath.Join(stateDir(), "."+c.Name+".lock"))
+	if left, err := os.ReadDir(stateDir()); err == nil && len(left) == 1 && left[0].Name() == allocateLock {
+		_ = os.Remove(filepath.Join(stateDir(), allocateLock))
+	}
+	_ = os.Remove(stateDir()) // fails where something is left in it
 }
