@@ -54,18 +54,7 @@ func newCSINodeCommand() *cobra.Command {
 	flags.StringVar(&o.caFile, "ca-file", filepath.Join(names.DirTLS, names.KeyCA), "`file` with the certificates of those who sign the agents'")
 	flags.StringVar(&o.healthAddress, "health-address", fmt.Sprintf("127.0.0.1:%d", names.PortNodeHealth), "`address` of /livez, /readyz and /metrics")
 	flags.IntVar(&o.logLevel, "log-level", 0, "how much is logged: 0 what happened, 1 every call, 4 also the frequent ones")
-	cmd.AddCommand(newMountCommand())
 	return cmd
-}
-
-// newMountCommand is the child that makes one system call which may wait for an NFS server, and can be killed then.
-func newMountCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:    "mount REQUEST",
-		Hidden: true,
-		Args:   cobra.ExactArgs(1),
-		RunE:   func(cmd *cobra.Command, args []string) error { return mount.RunChild(args[0], cmd.OutOrStdout()) },
-	}
 }
 
 func (o csiNodeOptions) run(ctx context.Context) error {
@@ -86,7 +75,7 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 		return err
 	}
 	dir := filepath.Join(o.kubeletDir, "plugins", names.Driver)
-	mounter := mount.NewLinux("/proc/self/exe", "csi-node", "mount")
+	mounter := mount.NewLinux()
 	nameClient(ctx, log, mounter, core.Nodes(), o.nodeName)
 	keeper, err := nodecert.New(filepath.Join(dir, "pki"), o.nodeName, certificates.CertificateSigningRequests(), log)
 	if err != nil {

@@ -3,11 +3,10 @@ package mount
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/nfs-operator/nfs-operator/csi/mount/child"
 )
 
 // identifierFile is what the kernel's NFS client adds to its name (fs/nfs/sysfs.c), in the network namespace of the
@@ -20,7 +19,7 @@ const identifierFile = "/sys/fs/nfs/net/nfs_client/identifier"
 func (l *Linux) SetIdentifier(ctx context.Context, id string) (string, error) {
 	present, err := os.ReadFile(identifierFile)
 	if errors.Is(err, os.ErrNotExist) {
-		if err := l.run(ctx, request{Op: opLoad, Target: "/"}); err != nil {
+		if err := l.run(ctx, child.Request{Op: child.Load, Target: "/"}); err != nil {
 			return "", err
 		}
 		present, err = os.ReadFile(identifierFile)
@@ -35,13 +34,4 @@ func (l *Linux) SetIdentifier(ctx context.Context, id string) (string, error) {
 		return "", err
 	}
 	return id, nil
-}
-
-// load makes the kernel load its NFS client, by asking for a mount that cannot be: it has no server.
-func load() error {
-	err := unix.Mount("none", "/", "nfs4", 0, "")
-	if errors.Is(err, unix.ENODEV) {
-		return fmt.Errorf("the kernel has no NFS client: %w", err)
-	}
-	return nil
 }

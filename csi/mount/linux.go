@@ -3,12 +3,10 @@ package mount
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nfs-operator/nfs-operator/csi/keylock"
+	"github.com/nfs-operator/nfs-operator/csi/mount/child"
 )
 
 // afterKill is how long a killed child is waited for. The kernel's NFS client can be killed while it waits for a
@@ -28,25 +27,24 @@ const afterKill = 2 * time.Second
 // Linux is the Mounter of a real node. Each system call that can wait for an NFS server is made by a child process,
 // which can be killed: a thread of this process could not.
 type Linux struct {
-	child []string // command line up to the request
-	busy  keylock.Set
-	usage singleflight.Group
+	program string // that becomes the child
+	busy    keylock.Set
+	usage   singleflight.Group
 	// Each statfs on a dead server holds a thread of this process until the server is back.
 	usageSlots chan struct{}
 }
 
 var _ Mounter = (*Linux)(nil)
 
-// NewLinux makes a Mounter whose children are started by the given command line; one more argument, the request for
-// RunChild, is appended to it.
-func NewLinux(child ...string) *Linux {
-	return &Linux{child: child, usageSlots: make(chan struct{}, 8)}
+// NewLinux makes a Mounter.
+func NewLinux() *Linux {
+	return &Linux{program: child.Program, usageSlots: make(chan struct{}, 8)}
 }
 
 // NFS implements Mounter.
 func (l *Linux) NFS(ctx context.Context, m NFS) error {
-	return l.run(ctx, request{
-		Op: opNFS, Source: source(m.Address, m.Path), Target: m.Target, Flags: m.Options.Flags, Data: m.Options.Data,
+	return l.run(ctx, child.Request{
+		Op: child.NFS, Source: source(m.Address, m.Path), Target: m.Target, Flags: m.Options.Flags, Data: m.Options.Data,
 	})
 }
 
@@ -68,12 +66,12 @@ func (l *Linux) Bind(ctx context.Context, source, target string, readOnly bool) 
 	if !ok {
 		return fmt.Errorf("bind %s: nothing is mounted there", source)
 	}
-	r := request{Op: opBind, Source: source, Target: target}
+	r := child.Request{Op: child.Bind, Source: source, Target: target}
 	if have, ok := At(mounts, target); ok {
 		if have.Device != from.Device {
 			return fmt.Errorf("bind %s to %s: %w: something else is mounted there", source, target, ErrBusy)
 		}
-		r.Present = true // a child was killed between its two system calls
+		r.Op = child.Flag // a child was killed between its two system calls
 	}
 	if readOnly {
 		// A remount sets all flags of the mount, so those that it has must be repeated.
@@ -87,25 +85,21 @@ func (l *Linux) Bind(ctx context.Context, source, target string, readOnly bool) 
 
 // Unmount implements Mounter.
 func (l *Linux) Unmount(ctx context.Context, target string) error {
-	return l.run(ctx, request{Op: opUnmount, Target: target})
+	return l.run(ctx, child.Request{Op: child.Unmount, Target: target})
 }
 
 // run has a child do the request. It returns at the context's end at the latest (and the little time that a killed
 // child is given), but the target stays busy until the child's system call has come back.
-func (l *Linux) run(ctx context.Context, r request) error {
+func (l *Linux) run(ctx context.Context, r child.Request) error {
 	if !l.busy.TryAcquire(r.Target) {
 		return fmt.Errorf("%s %s: %w: an earlier system call has not returned", r.Op, r.Target, ErrBusy)
-	}
-	text, err := json.Marshal(r)
-	if err != nil {
-		l.busy.Release(r.Target)
-		return err
 	}
 	done := make(chan error, 1)
 	go func() {
 		defer l.busy.Release(r.Target)
-		done <- l.runChild(ctx, string(text))
+		done <- l.runChild(ctx, r)
 	}()
+	var err error
 	select {
 	case err = <-done:
 	case <-ctx.Done():
@@ -121,25 +115,26 @@ func (l *Linux) run(ctx context.Context, r request) error {
 	return nil
 }
 
-func (l *Linux) runChild(ctx context.Context, text string) error {
-	args := append(slices.Clone(l.child[1:]), text)
-	cmd := exec.CommandContext(ctx, l.child[0], args...) //nolint:gosec // our own binary
+func (l *Linux) runChild(ctx context.Context, r child.Request) error {
+	cmd := exec.CommandContext(ctx, l.program)
+	cmd.Args = r.Args()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = []string{"GOMAXPROCS=1"}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
-	switch {
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
+	if err != nil && ctx.Err() != nil {
 		return ErrTimeout
 	}
-	if errno, parseErr := strconv.Atoi(stdout.String()); parseErr == nil {
+	errno, parseErr := strconv.Atoi(stdout.String())
+	if err != nil || parseErr != nil {
+		return fmt.Errorf("child: %w: %s", errors.Join(err, parseErr), bytes.TrimSpace(stderr.Bytes()))
+	}
+	if errno != 0 {
 		return syscall.Errno(errno)
 	}
-	return fmt.Errorf("child: %w: %s", err, bytes.TrimSpace(stderr.Bytes()))
+	return nil
 }
 
 // Mounts implements Mounter.

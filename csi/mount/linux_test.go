@@ -15,22 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This binary is also the child that a Linux starts.
-func TestMain(m *testing.M) {
-	switch {
-	case len(os.Args) == 3 && os.Args[1] == "child":
-		if err := RunChild(os.Args[2], os.Stdout); err != nil {
-			os.Exit(1)
-		}
-		os.Exit(0)
-	case len(os.Args) == 3 && os.Args[1] == "hang":
-		select {}
-	}
-	os.Exit(m.Run())
-}
-
 func TestErrnoOfChild(t *testing.T) {
-	l := NewLinux(os.Args[0], "child")
+	l := NewLinux()
 	err := l.Unmount(t.Context(), filepath.Join(t.TempDir(), "missing"))
 	if !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.EPERM) {
 		t.Errorf("Unmount of nothing: %v", err)
@@ -41,7 +27,11 @@ func TestErrnoOfChild(t *testing.T) {
 }
 
 func TestChildIsKilledAtDeadline(t *testing.T) {
-	l := NewLinux(os.Args[0], "hang")
+	l := NewLinux()
+	l.program = filepath.Join(t.TempDir(), "hang")
+	if err := os.WriteFile(l.program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := l.Unmount(ctx, "/a"); !errors.Is(err, ErrTimeout) {
@@ -52,8 +42,16 @@ func TestChildIsKilledAtDeadline(t *testing.T) {
 	}
 }
 
+func TestChildThatSaysNothingHasFailed(t *testing.T) {
+	l := NewLinux()
+	l.program = "/bin/true"
+	if err := l.Unmount(t.Context(), "/a"); err == nil {
+		t.Error("no error")
+	}
+}
+
 func TestPathIsBusyWhileChildLives(t *testing.T) {
-	l := NewLinux(os.Args[0], "child")
+	l := NewLinux()
 	if !l.busy.TryAcquire("/a") {
 		t.Fatal("busy at start")
 	}
@@ -64,7 +62,7 @@ func TestPathIsBusyWhileChildLives(t *testing.T) {
 
 func TestUsageIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewLinux("none")
+		l := NewLinux()
 		release := make(chan struct{})
 		first := l.usage.DoChan("/dead", func() (any, error) { <-release; return Usage{TotalBytes: 1}, nil })
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -75,7 +73,7 @@ func TestUsageIsBounded(t *testing.T) {
 		close(release)
 		<-first
 	})
-	l := NewLinux("none")
+	l := NewLinux()
 	u, err := l.Usage(t.Context(), t.TempDir())
 	if err != nil || u.TotalBytes == 0 || u.UsedBytes+u.AvailableBytes > u.TotalBytes {
 		t.Errorf("Usage = %+v, %v", u, err)
@@ -107,7 +105,7 @@ func TestRemoveDirTakesNothingWithIt(t *testing.T) {
 }
 
 func TestMountsOfThisProcess(t *testing.T) {
-	mounts, err := NewLinux("none").Mounts()
+	mounts, err := NewLinux().Mounts()
 	if err != nil {
 		t.Fatal(err)
 	}

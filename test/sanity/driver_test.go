@@ -63,7 +63,7 @@ func newMachine(t *testing.T) *machine {
 	host.Wipe(t, host.DiskLarge)
 	m := &machine{
 		host: h, agent: h.Start(t, h.Config(host.DiskLarge)), dir: t.TempDir(),
-		mounter: mount.NewLinux(os.Getenv("NFS_OPERATOR"), "csi-node", "mount"),
+		mounter: mount.NewLinux(),
 	}
 	m.agent.WaitServing(t)
 	return m

@@ -1,0 +1,113 @@
+// Package child is the process that makes a system call which may wait for an NFS server: a process can be killed, a
+// thread of the plugin cannot. It is the plugin's own binary under another name, for there is one binary in the image.
+//
+// A program of this size takes longer to initialize its packages than to mount. The language initializes packages in
+// order of their import paths, each after those that it imports; so this one, which imports almost nothing, takes its
+// turn before nearly all others, and the process ends there.
+package child
+
+import (
+	"os"
+	"strconv"
+	"syscall"
+)
+
+// Name is the child's first argument, instead of the program's path; ps(1) shows it, and which mount hangs.
+const Name = "nfs-operator-mount"
+
+// Program is what to execute.
+const Program = "/proc/self/exe"
+
+// Operation is what the child does; Request says with which arguments.
+type Operation string
+
+const (
+	// NFS mounts source at target.
+	NFS Operation = "mount"
+	// Bind makes source visible at target, with the flags if there are any.
+	Bind Operation = "bind"
+	// Flag sets flags of the bind mount at target.
+	Flag Operation = "flag"
+	// Unmount takes away the last mount at target.
+	Unmount Operation = "unmount"
+	// Load makes the kernel load its NFS client.
+	Load Operation = "load"
+)
+
+// Request is what a child is to do.
+type Request struct {
+	Op     Operation
+	Target string
+	Source string
+	Flags  uintptr
+	Data   string
+}
+
+// Args is the child's argument vector.
+func (r Request) Args() []string {
+	return []string{Name, string(r.Op), r.Target, r.Source, strconv.FormatUint(uint64(r.Flags), 10), r.Data}
+}
+
+func init() {
+	if len(os.Args) == 0 || os.Args[0] != Name {
+		return
+	}
+	errno, ok := run(os.Args)
+	if !ok {
+		os.Exit(2)
+	}
+	// The error goes to stdout as a number, so that the parent can tell one from another.
+	_, _ = os.Stdout.WriteString(strconv.Itoa(int(errno)))
+	os.Exit(0)
+}
+
+func run(args []string) (syscall.Errno, bool) {
+	if len(args) != 6 {
+		return 0, false
+	}
+	flags, err := strconv.ParseUint(args[4], 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	err = Request{Op: Operation(args[1]), Target: args[2], Source: args[3], Flags: uintptr(flags), Data: args[5]}.do()
+	if err == nil {
+		return 0, true
+	}
+	errno, ok := err.(syscall.Errno) //nolint:errorlint // package errors is not wanted here, and nothing is wrapped
+	return errno, ok
+}
+
+const umountNoFollow = 0x8 // UMOUNT_NOFOLLOW; package syscall does not have it
+
+func (r Request) do() error {
+	switch r.Op {
+	case NFS:
+		return syscall.Mount(r.Source, r.Target, "nfs4", r.Flags, r.Data)
+	case Bind:
+		return r.bind()
+	case Flag:
+		return syscall.Mount("", r.Target, "", syscall.MS_BIND|syscall.MS_REMOUNT|r.Flags, "")
+	case Unmount:
+		return syscall.Unmount(r.Target, umountNoFollow)
+	case Load:
+		// A mount that cannot be, for it has no server.
+		if err := syscall.Mount("none", "/", "nfs4", 0, ""); err == syscall.ENODEV { //nolint:errorlint // not wrapped
+			return err
+		}
+		return nil
+	default:
+		return syscall.ENOSYS
+	}
+}
+
+// bind takes two system calls, for the first ignores all flags.
+func (r Request) bind() error {
+	if err := syscall.Mount(r.Source, r.Target, "", syscall.MS_BIND, ""); err != nil || r.Flags == 0 {
+		return err
+	}
+	err := Request{Op: Flag, Target: r.Target, Flags: r.Flags}.do()
+	if err != nil {
+		_ = syscall.Unmount(r.Target, umountNoFollow)
+	}
+	return err
+}
