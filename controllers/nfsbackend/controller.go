@@ -15,6 +15,7 @@ import (
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -88,17 +89,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if err := r.ensureFinalizer(ctx, backend); err != nil {
-		return ctrl.Result{}, err
+		return apply.Result(ctrl.Result{}, err)
 	}
 	s := &scope{before: backend.DeepCopy(), backend: backend}
 	defer func() {
 		if s.gone {
+			res, reterr = apply.Result(res, reterr)
 			return
 		}
 		summarize(s, reterr)
 		if err := r.patchStatus(ctx, s); err != nil {
-			res, reterr = ctrl.Result{}, err // not errors.Join: a joined TerminalError would stop the retry
+			reterr = err // not errors.Join: a joined TerminalError would stop the retry
 		}
+		res, reterr = apply.Result(res, reterr)
 	}()
 	if !backend.DeletionTimestamp.IsZero() {
 		return run(ctx, s, r.observe, r.askAgents, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
@@ -132,11 +135,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.before.Status, s.backend.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, s.backend, patch); err != nil {
-		if !s.backend.DeletionTimestamp.IsZero() {
-			err = client.IgnoreNotFound(err)
-		}
+	if err := apply.Status(ctx, r.Client, s.before, s.backend); err != nil {
 		return err
 	}
 	r.announce(s)

@@ -88,6 +88,11 @@ func podProblem(pod *corev1.Pod) reason {
 		}
 	}
 	for _, container := range pod.Status.ContainerStatuses {
+		if failed := container.LastTerminationState.Terminated; failed != nil && failed.ExitCode != 0 && !container.Ready {
+			// Without the texts of the moment, back-off times above all: each would be an event.
+			return reason{reasonPodFailing, fmt.Sprintf(
+				"the server's container fails with exit code %d and is started again; the log of pod %s says why", failed.ExitCode, pod.Name)}
+		}
 		if waiting := container.State.Waiting; waiting != nil && waiting.Reason != "" && waiting.Reason != "ContainerCreating" {
 			return reason{"PodWaiting", fmt.Sprintf("the server's container waits: %s: %s", waiting.Reason, waiting.Message)}
 		}

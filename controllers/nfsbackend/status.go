@@ -21,6 +21,7 @@ const (
 	reasonApplyFailed     = "ApplyFailed"
 	reasonExternal        = "ExternalNotSupported"
 	reasonDiskDeleted     = "DiskBeingDeleted"
+	reasonPodFailing      = "PodFailing"
 	reasonUpdating        = "Updating"
 	// reasonReleased of InUse says that the backend was empty when its servers were stopped for its deletion.
 	reasonReleased          = "Released"
@@ -33,6 +34,9 @@ const (
 var stallingReasons = []string{
 	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
 }
+
+// warningReasons are those of the others that people should look at.
+var warningReasons = []string{reasonDeletionBlocked, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed"}
 
 // summarize computes the status from what the pass has found. It reads no clock and no API.
 func summarize(s *scope, err error) {
@@ -197,7 +201,7 @@ func (r *Reconciler) announce(s *scope) {
 	}
 	ready := apimeta.FindStatusCondition(after, v1alpha1.ConditionReady)
 	kind := corev1.EventTypeNormal
-	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || ready.Reason == reasonDeletionBlocked || ready.Reason == reasonApplyFailed {
+	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || slices.Contains(warningReasons, ready.Reason) {
 		kind = corev1.EventTypeWarning
 	}
 	r.event(s, kind, ready.Reason, ready.Message)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/images"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 )
@@ -72,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	switch r.Claim.Of(driver) {
 	case install.Unclaimed:
-		return ctrl.Result{}, r.claim(ctx, driver) // the status patch brings us back
+		return apply.Result(ctrl.Result{}, r.claim(ctx, driver)) // the status patch brings us back
 	case install.Foreign:
 		log.FromContext(ctx).Info("Standing aside: the driver belongs to another installation",
 			"namespace", r.Namespace, "owner", driver.Status.InstallNamespace)
@@ -81,16 +82,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	s := &scope{before: driver.DeepCopy(), driver: driver}
 	err = r.reconcile(ctx, s)
 	if s.gone {
-		return ctrl.Result{}, err
+		return apply.Result(ctrl.Result{}, err)
 	}
 	summarize(s, err)
 	if patchErr := r.patchStatus(ctx, s); patchErr != nil {
-		return ctrl.Result{}, patchErr
+		err = patchErr
 	}
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	return ctrl.Result{RequeueAfter: lookInterval}, nil
+	return apply.Result(ctrl.Result{RequeueAfter: lookInterval}, err)
 }
 
 func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
@@ -131,9 +129,8 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.before.Status, s.driver.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, s.driver, patch); err != nil {
-		return client.IgnoreNotFound(err)
+	if err := apply.Status(ctx, r.Client, s.before, s.driver); err != nil {
+		return err
 	}
 	r.announce(s)
 	return nil

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 )
 
@@ -57,9 +58,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	}
 	summarize(s, err)
 	if patchErr := r.patchStatus(ctx, s); patchErr != nil {
-		return ctrl.Result{}, patchErr
+		err = patchErr
 	}
-	return ctrl.Result{}, err
+	return apply.Result(ctrl.Result{}, err)
 }
 
 func (r *Reconciler) findBackend(ctx context.Context, s *scope) error {
@@ -75,9 +76,8 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if equality.Semantic.DeepEqual(s.before.Status, s.profile.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(s.before, client.MergeFromWithOptimisticLock{})
-	if err := r.Client.Status().Patch(ctx, s.profile, patch); err != nil {
-		return client.IgnoreNotFound(err)
+	if err := apply.Status(ctx, r.Client, s.before, s.profile); err != nil {
+		return err
 	}
 	r.announce(s)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/yaml"
@@ -34,6 +35,17 @@ func Equal(t *testing.T, name string, object any) {
 		t.Fatal(err)
 	}
 	if string(got) != string(want) {
-		t.Errorf("%s differs (go test -update writes it anew); got:\n%s", file, got)
+		line, was, is := firstDifference(string(want), string(got))
+		t.Errorf("%s differs from line %d on (-update writes it anew, git diff shows the rest)\nwant: %s\n got: %s", file, line, was, is)
 	}
+}
+
+func firstDifference(want, got string) (line int, was, is string) {
+	wanted, have := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range min(len(wanted), len(have)) {
+		if wanted[i] != have[i] {
+			return i + 1, wanted[i], have[i]
+		}
+	}
+	return min(len(wanted), len(have)), "", "" // one is the beginning of the other
 }

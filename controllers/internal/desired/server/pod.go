@@ -70,6 +70,8 @@ func container(s Shard) *corev1ac.ContainerApplyConfiguration {
 		WithImage(s.Image).
 		WithImagePullPolicy(corev1.PullIfNotPresent).
 		WithCommand("/nfs-operator", "agent").
+		// So that `kubectl describe pod` says why an agent ended.
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
 		WithPorts(
 			podspec.Port("nfs", names.PortNFS),
 			podspec.Port("agent", names.PortAgent),
