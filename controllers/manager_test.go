@@ -59,8 +59,13 @@ func startManager(t *testing.T, c client.Client) {
 	go func() { ended <- mgr.Start(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ended; err != nil {
-			t.Error(err)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(30 * time.Second): // a manager whose caches never came never ends
+			t.Error("the manager does not end: does the service account lack a right to watch?")
 		}
 	})
 }
