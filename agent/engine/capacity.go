@@ -48,7 +48,7 @@ func (e *Engine) capacity() (Capacity, error) {
 	if err := e.addDiscarded(&c); err != nil {
 		return Capacity{}, err
 	}
-	c.Available = store.Available(c.Total, c.Allocated, e.OvercommitPercent)
+	c.Available = store.Largest(store.Free(c.Total, c.Allocated, e.OvercommitPercent))
 	return c, nil
 }
 
@@ -80,24 +80,30 @@ func (e *Engine) charged(project uint32) (int64, error) {
 	return store.Charged(q.UsedBytes, q.UsedInodes), err
 }
 
-// promise sets bytes aside for a volume until release is called, by when its record must count them. A volume that has a
+// promise sets a volume's bytes and inodes aside until release is called, by when its record must count them. A volume that has a
 // record (expansion) is counted with the new size instead of the recorded one.
 func (e *Engine) promise(id string, bytes int64) (release func(), err error) {
+	return e.setAside(id, store.Promise(bytes))
+}
+
+func (e *Engine) setAside(key string, needed int64) (release func(), err error) {
 	e.placing.Lock()
 	defer e.placing.Unlock()
-	e.pending[id] = 0 // so that a recorded size is not counted
+	e.pending[key] = 0 // so that a recorded size is not counted
 	c, err := e.capacity()
-	if err == nil && bytes > c.Available {
-		err = fmt.Errorf("%w: %d bytes are free, %d bytes were asked for", ErrNoSpace, c.Available, bytes)
+	if err == nil {
+		if free := store.Free(c.Total, c.Allocated, e.OvercommitPercent); needed > free {
+			err = fmt.Errorf("%w: %d bytes are free, %d bytes were asked for (inodes counted)", ErrNoSpace, max(free, 0), needed)
+		}
 	}
 	if err != nil {
-		delete(e.pending, id)
+		delete(e.pending, key)
 		return nil, err
 	}
-	e.pending[id] = store.Promise(bytes)
+	e.pending[key] = needed
 	return func() {
 		e.placing.Lock()
 		defer e.placing.Unlock()
-		delete(e.pending, id)
+		delete(e.pending, key)
 	}, nil
 }

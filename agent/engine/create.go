@@ -76,25 +76,32 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (store.Volume, err
 	if !ok {
 		return store.Volume{}, fmt.Errorf("%w on volume %q", ErrBusy, r.Name)
 	}
+	v, err := e.findOrBegin(id, r)
+	if err == nil && v.State == store.StateCreating && v.Copied() {
+		return e.buildCopy(ctx, v, release)
+	}
 	defer release()
+	if err != nil || v.State == store.StateReady {
+		return v, err
+	}
+	if err := e.placeEmpty(v); err != nil {
+		return store.Volume{}, err
+	}
+	return e.publish(ctx, v)
+}
+
+func (e *Engine) findOrBegin(id string, r CreateRequest) (store.Volume, error) {
 	v, ok := e.Store.Volume(id)
 	if ok && v.State == store.StateDeleting { // a delete that was cut off
-		if err := e.finishDelete(ctx, v); err != nil {
+		if err := e.finishDelete(v); err != nil {
 			return store.Volume{}, err
 		}
 		ok = false
 	}
 	if ok {
-		if err := r.fits(v); err != nil || v.State == store.StateReady {
-			return v, err
-		}
-	} else {
-		var err error
-		if v, err = e.beginVolume(id, r); err != nil {
-			return store.Volume{}, err
-		}
+		return v, r.fits(v)
 	}
-	return e.buildVolume(ctx, v)
+	return e.beginVolume(id, r)
 }
 
 // beginVolume takes the space and the ids, and writes the record of a volume that is being made.
@@ -104,6 +111,9 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	}
 	spec := r.Spec
 	spec.Bytes = store.RoundVolumeBytes(spec.Bytes)
+	if err := e.checkSource(r, spec.Bytes); err != nil {
+		return store.Volume{}, err
+	}
 	release, err := e.promise(id, spec.Bytes)
 	if err != nil {
 		return store.Volume{}, err
@@ -120,16 +130,8 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	return v, e.Store.PutVolume(v)
 }
 
-// buildVolume does whatever is still to be done for a volume whose record says creating.
-func (e *Engine) buildVolume(ctx context.Context, v store.Volume) (store.Volume, error) {
-	if err := e.placeTree(v); err != nil {
-		return store.Volume{}, err
-	}
-	return e.publish(ctx, v)
-}
-
-// placeTree builds the volume's directory beside its place and moves it there.
-func (e *Engine) placeTree(v store.Volume) error {
+// placeEmpty builds the volume's directory beside its place and moves it there.
+func (e *Engine) placeEmpty(v store.Volume) error {
 	place := e.Store.VolumeDir(v.ID)
 	if _, err := os.Lstat(place); err == nil {
 		return nil
@@ -170,45 +172,4 @@ func (e *Engine) SyncExports(ctx context.Context, names ...string) error {
 		return ErrUnavailable
 	}
 	return err
-}
-
-// Expand raises a volume's size. A size at or below the present one changes nothing.
-func (e *Engine) Expand(id string, bytes, limit int64) (store.Volume, error) {
-	if bytes <= 0 || limit < 0 {
-		return store.Volume{}, fmt.Errorf("%w: size is %d bytes, limit %d", ErrInvalid, bytes, limit)
-	}
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return store.Volume{}, fmt.Errorf("%w on volume %s", ErrBusy, id)
-	}
-	defer release()
-	v, err := e.Volume(id)
-	if err != nil {
-		return store.Volume{}, err
-	}
-	wanted := store.RoundVolumeBytes(bytes)
-	if wanted > v.Spec.Bytes {
-		if err := e.grow(&v, wanted, limit); err != nil {
-			return store.Volume{}, err
-		}
-	} else if limit > 0 && v.Spec.Bytes > limit {
-		return store.Volume{}, fmt.Errorf("%w: it has %d bytes already, over the limit of %d", ErrOutOfRange, v.Spec.Bytes, limit)
-	}
-	// Also when nothing has changed: a call that was cut off may have written the record only.
-	return v, e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes))
-}
-
-func (e *Engine) grow(v *store.Volume, bytes, limit int64) error {
-	for _, most := range []int64{limit, v.Spec.MaxBytes} {
-		if most > 0 && bytes > most {
-			return fmt.Errorf("%w: %d bytes are over the limit of %d", ErrOutOfRange, bytes, most)
-		}
-	}
-	release, err := e.promise(v.ID, bytes)
-	if err != nil {
-		return err
-	}
-	defer release()
-	v.Spec.Bytes = bytes
-	return e.Store.PutVolume(*v)
 }

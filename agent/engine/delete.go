@@ -25,6 +25,11 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	if !e.Exports.Serving() {
 		return ErrUnavailable
 	}
+	releaseTree, ok := e.locks.acquire(treeKey(e.Store.VolumeDir(id)))
+	if !ok {
+		return fmt.Errorf("%w: volume %s is being copied", ErrBusy, id)
+	}
+	defer releaseTree()
 	if err := e.Access.Close(id, func() error {
 		v.State = store.StateDeleting
 		return e.Store.PutVolume(v)
@@ -34,11 +39,11 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	if err := e.SyncExports(ctx, id); err != nil {
 		return fmt.Errorf("end export: %w", err)
 	}
-	return e.finishDelete(ctx, v)
+	return e.finishDelete(v)
 }
 
 // finishDelete does whatever is still to be done for a volume whose record says deleting and that is not exported.
-func (e *Engine) finishDelete(_ context.Context, v store.Volume) error {
+func (e *Engine) finishDelete(v store.Volume) error {
 	if err := e.Store.UnlinkClaim(v); err != nil { // for people only
 		e.Log.Error(err, "Cannot remove the link of the claim's name", "volume", v.ID)
 	}

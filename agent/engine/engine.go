@@ -44,6 +44,7 @@ type Filesystem interface {
 	Quota(project uint32) (xfs.Quota, error)
 	SetLimits(project uint32, bytes, inodes int64) error
 	MakeRoot(path string, r xfs.Root) error
+	CopyTree(ctx context.Context, source, target string, project uint32, report func(files int)) error
 	RemoveTree(ctx context.Context, parent, name string, pace func(context.Context) error) error
 }
 
@@ -70,6 +71,7 @@ type Options struct {
 type Engine struct {
 	Options
 	locks locks
+	jobs  *jobs
 
 	// placing guards the sum of promises: between the look at what is free and the record that takes it.
 	placing sync.Mutex
@@ -80,7 +82,7 @@ type Engine struct {
 
 // New makes an engine. Repair must be called before anything else is.
 func New(o Options) *Engine {
-	return &Engine{Options: o, locks: newLocks(), pending: map[string]int64{}, emptyTrash: make(chan struct{}, 1)}
+	return &Engine{Options: o, locks: locks{held: map[string]int{}}, jobs: newJobs(), pending: map[string]int64{}, emptyTrash: make(chan struct{}, 1)}
 }
 
 // Volume finds a volume in service, by id.

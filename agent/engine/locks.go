@@ -2,34 +2,47 @@ package engine
 
 import "sync"
 
-// locks keep operations on the same object apart: the second one is told to come again.
+// locks keep operations on the same object apart: who comes second is told to come again. A key is held by one holder alone or by
+// several that share it.
 type locks struct {
-	mu   *sync.Mutex
-	held map[string]bool
+	mu   sync.Mutex
+	held map[string]int // how many share it; alone: -1
 }
 
-func newLocks() locks { return locks{mu: &sync.Mutex{}, held: map[string]bool{}} }
+const alone = -1
 
-// acquire takes all keys or none.
-func (l locks) acquire(keys ...string) (release func(), ok bool) {
+// acquire takes a key alone.
+func (l *locks) acquire(key string) (release func(), ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, key := range keys {
-		if l.held[key] {
-			return nil, false
-		}
+	if l.held[key] != 0 {
+		return nil, false
 	}
-	for _, key := range keys {
-		l.held[key] = true
-	}
-	return func() {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for _, key := range keys {
-			delete(l.held, key)
-		}
-	}, true
+	l.held[key] = alone
+	return func() { l.add(key, -alone) }, true
 }
 
-func volumeKey(id string) string   { return "volume " + id }
-func snapshotKey(id string) string { return "snapshot " + id }
+// share takes a key together with others that share it.
+func (l *locks) share(key string) (release func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[key] == alone {
+		return nil, false
+	}
+	l.held[key]++
+	return func() { l.add(key, -1) }, true
+}
+
+func (l *locks) add(key string, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held[key] += n; l.held[key] == 0 {
+		delete(l.held, key)
+	}
+}
+
+// Operations on an object exclude each other; and as long as its tree is copied it must stay in its place, while the volume may well
+// be grown or opened.
+func volumeKey(id string) string      { return "volume " + id }
+func snapshotKey(id string) string    { return "snapshot " + id }
+func treeKey(directory string) string { return "tree " + directory }

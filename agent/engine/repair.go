@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,21 +10,26 @@ import (
 )
 
 // Repair makes the disk agree with the records after a crash. Nothing may be exported yet. What was being made is rolled back: it was
-// never acknowledged. What was being deleted is finished. Limits are set as the records say. A volume whose data is
+// never acknowledged; but a snapshot that was being copied is copied again. What was being deleted is finished. Limits are set as the records say. A volume whose data is
 // missing is reported and left alone.
-func (e *Engine) Repair(ctx context.Context) error {
+func (e *Engine) Repair() error {
 	if err := e.clearTmp(); err != nil {
 		return err
 	}
 	for _, v := range e.Store.Volumes() {
-		if err := e.repairVolume(ctx, v); err != nil {
+		if err := e.repairVolume(v); err != nil {
 			return fmt.Errorf("repair volume %s: %w", v.ID, err)
+		}
+	}
+	for _, s := range e.Store.Snapshots() {
+		if err := e.repairSnapshot(s); err != nil {
+			return fmt.Errorf("repair snapshot %s: %w", s.ID, err)
 		}
 	}
 	return e.reportOrphans()
 }
 
-func (e *Engine) repairVolume(ctx context.Context, v store.Volume) error {
+func (e *Engine) repairVolume(v store.Volume) error {
 	switch v.State {
 	case store.StateCreating:
 		e.Log.Info("Rolling back a volume that was being made", "volume", v.ID, "name", v.Name)
@@ -35,7 +39,7 @@ func (e *Engine) repairVolume(ctx context.Context, v store.Volume) error {
 		return e.Store.RemoveVolume(v.ID)
 	case store.StateDeleting:
 		e.Log.Info("Finishing a delete", "volume", v.ID, "name", v.Name)
-		return e.finishDelete(ctx, v)
+		return e.finishDelete(v)
 	default:
 		return e.checkVolume(v)
 	}

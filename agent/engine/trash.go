@@ -40,8 +40,8 @@ func (e *Engine) wakeTrash() {
 	}
 }
 
-// EmptyTrash removes what lies in the trash, at a bounded rate, until the context ends.
-func (e *Engine) EmptyTrash(ctx context.Context) {
+// runTrash removes what lies in the trash, at a bounded rate, until the context ends.
+func (e *Engine) runTrash(ctx context.Context) {
 	limit := rate.NewLimiter(trashRate, trashBurst)
 	for {
 		if err := e.emptyTrashOnce(ctx, limit.Wait); err != nil && ctx.Err() == nil {

@@ -150,7 +150,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 			s.Log.Error(err, "Cannot run Ganesha")
 		}
 	}()
-	workers.Go(func() { e.EmptyTrash(ctx) })
+	workers.Go(func() { e.Run(ctx) })
 	workers.Go(func() { s.keepGrowing(ctx, d) })
 	<-ctx.Done()
 	s.Log.Info("Stopping")
@@ -167,7 +167,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 // repair tries until it succeeds or the context ends.
 func (s *Server) repair(ctx context.Context, e *engine.Engine) bool {
 	for {
-		err := e.Repair(ctx)
+		err := e.Repair()
 		if err == nil {
 			return true
 		}

@@ -103,6 +103,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 		return st
 	}
 	st.Volumes = int32(len(core.Engine.Volumes("")))
+	st.Snapshots = int32(len(core.Engine.Snapshots("", "")))
 	st.Nodes = core.Access.Announcing()
 	capacity, err := core.Engine.Capacity()
 	if err != nil {

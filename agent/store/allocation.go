@@ -39,9 +39,6 @@ func Promise(bytes int64) int64 {
 	return bytes + inodes
 }
 
-// PromiseOf is the Promise of a record, and 0 when its data is counted elsewhere.
-func (v Volume) PromiseOf() int64 { return Promise(v.Spec.Bytes) }
-
 // Charged is what a tree without a limit (snapshot, trash, archive) takes, by what is charged to its project.
 func Charged(bytes, inodes int64) int64 { return bytes + inodes*inodeBytes }
 
@@ -52,10 +49,14 @@ func Reserve(total int64) int64 { return min(max(total/50, min(gib, total/16)), 
 // BallastBytes is the size of the file that is given up when a record finds no room.
 func BallastBytes(total int64) int64 { return min(256*mib, Reserve(total)/4) / BlockBytes * BlockBytes }
 
-// Available is what is still to be promised: the size of the largest volume that can be made.
-func Available(total, allocated int64, overcommitPercent int32) int64 {
-	limit := float64(total) * float64(overcommitPercent) / 100
-	free := int64(math.Min(limit, math.MaxInt64/2)) - allocated
+// Free is what is still to be promised.
+func Free(total, allocated int64, overcommitPercent int32) int64 {
+	limit := math.Min(float64(total)*float64(overcommitPercent)/100, math.MaxInt64/2)
+	return int64(limit) - allocated
+}
+
+// Largest is the size of the largest volume whose Promise is not more than free; 0 when there is none.
+func Largest(free int64) int64 {
 	largest := free / (bytesPerInode + inodeBytes) * bytesPerInode
 	if Inodes(largest) == minInodes {
 		largest = free - minInodes*inodeBytes

@@ -82,9 +82,9 @@ func TestSizes(t *testing.T) {
 		"reserve of 10 TiB":         {Reserve(10 << 40), 32 * gib},
 		"ballast":                   {BallastBytes(100 * gib), 256 * mib},
 		"ballast of a small disk":   {BallastBytes(2 * gib), 32 * mib},
-		"nothing available":         {Available(gib, gib, 100), 0},
-		"too little available":      {Available(gib, gib-mib, 100), 0},
-		"over-commit":               {Available(33*gib, 33*gib, 200), 32 * gib},
+		"nothing available":         {Largest(Free(gib, gib, 100)), 0},
+		"too little available":      {Largest(Free(gib, gib-mib, 100)), 0},
+		"over-commit":               {Largest(Free(33*gib, 33*gib, 200)), 32 * gib},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s: %d, want %d", name, c.got, c.want)
@@ -93,14 +93,14 @@ func TestSizes(t *testing.T) {
 }
 
 // What is said to be available can be promised, and hardly more.
-func FuzzAvailable(f *testing.F) {
+func FuzzLargest(f *testing.F) {
 	f.Add(int64(100*gib), int64(3*gib))
 	f.Add(int64(gib), int64(0))
 	f.Fuzz(func(t *testing.T, total, allocated int64) {
 		if total < 0 || allocated < 0 || total > 1<<50 || allocated > total {
 			return
 		}
-		got := Available(total, allocated, 100)
+		got := Largest(Free(total, allocated, 100))
 		if got > 0 && Promise(got) > total-allocated {
 			t.Errorf("%d available, but its promise %d is more than %d", got, Promise(got), total-allocated)
 		}

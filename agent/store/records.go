@@ -66,6 +66,9 @@ type Volume struct {
 	SourceSnapshot string    `json:"sourceSnapshot,omitempty"`
 }
 
+// Copied tells whether the volume begins as a copy.
+func (v Volume) Copied() bool { return v.SourceVolume != "" || v.SourceSnapshot != "" }
+
 // Snapshot is a snapshot's record.
 type Snapshot struct {
 	ID           string    `json:"id"`

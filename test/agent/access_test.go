@@ -15,8 +15,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 )
 
-func TestOnlyANodeWithAGrantCanMount(t *testing.T) {
-	h, _ := serving(t)
+func testOnlyANodeWithAGrantCanMount(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-access", 16*mib)
 	if dir, err := host.TryMount("/"+v.GetId(), "resvport"); err == nil {
 		host.Unmount(dir)
@@ -45,8 +44,7 @@ func TestOnlyANodeWithAGrantCanMount(t *testing.T) {
 	}
 }
 
-func TestAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T) {
-	h, _ := serving(t)
+func testAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-noresvport", 16*mib)
 	access := open(t, h.UnprivilegedNode(t, "node-a"), v.GetId())
 	if access.GetMountOptions()[0] != "noresvport" {
@@ -55,8 +53,7 @@ func TestAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T) {
 	h.Mount(t, access)
 }
 
-func TestAReadOnlyGrantCannotWrite(t *testing.T) {
-	h, _ := serving(t)
+func testAReadOnlyGrantCannotWrite(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-ro", 16*mib)
 	req := openRequest(v.GetId())
 	req.Grant.ReadOnly = true
@@ -70,8 +67,7 @@ func TestAReadOnlyGrantCannotWrite(t *testing.T) {
 	}
 }
 
-func TestASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T) {
-	h, _ := serving(t)
+func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-rwo", 16*mib)
 	req := openRequest(v.GetId())
 	req.Grant.SingleNode = true
@@ -91,8 +87,7 @@ func TestASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T) {
 	}
 }
 
-func TestCallersWithoutTheRoleAreRefused(t *testing.T) {
-	h, _ := serving(t)
+func testCallersWithoutTheRoleAreRefused(t *testing.T, h *host.Host) {
 	req := &agentv1.CreateVolumeRequest{Name: "pvc-forbidden", Spec: spec(16 * mib)}
 	_, err := h.Stranger(t).CreateVolume(within(t, 5*time.Second), req)
 	wantCode(t, err, codes.Unavailable) // the handshake fails
@@ -105,8 +100,7 @@ func TestCallersWithoutTheRoleAreRefused(t *testing.T) {
 	wantCode(t, err, codes.PermissionDenied)
 }
 
-func TestIDsThatAreNoIDsReachNothing(t *testing.T) {
-	h, _ := serving(t)
+func testIDsThatAreNoIDsReachNothing(t *testing.T, h *host.Host) {
 	c, node := h.Controller(t), h.Node(t, "node-a")
 	create(t, c, "pvc-there", 16*mib)
 	for _, id := range []string{"", ".", "..", "../volumes", "../../etc", "/", "a/../b", "aaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaaaaa/", "%2e%2e%2faaaaaaaaaa"} {

@@ -34,6 +34,24 @@ func serving(t *testing.T) (*host.Host, *host.Agent) {
 	return h, a
 }
 
+// TestAServingAgent holds the tests that disturb neither the agent nor each other: a start costs seconds.
+func TestAServingAgent(t *testing.T) {
+	h, _ := serving(t)
+	for name, test := range map[string]func(*testing.T, *host.Host){
+		"a volume has exactly its size":         testVolumeHasExactlyItsSizeThroughNFS,
+		"expansion is seen by a mount in use":   testExpandIsSeenByAMountInUse,
+		"delete gives the space back":           testDeleteGivesTheSpaceBack,
+		"only a node with a grant can mount":    testOnlyANodeWithAGrantCanMount,
+		"unprivileged control connection":       testAnUnprivilegedControlConnectionMountsWithNoresvport,
+		"a read-only grant cannot write":        testAReadOnlyGrantCannotWrite,
+		"single-node volume on one living node": testASingleNodeVolumeIsOpenOnOneLivingNode,
+		"callers without the role are refused":  testCallersWithoutTheRoleAreRefused,
+		"ids that are no ids reach nothing":     testIDsThatAreNoIDsReachNothing,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, h) })
+	}
+}
+
 func within(t *testing.T, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), d)

@@ -15,8 +15,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 )
 
-func TestVolumeHasExactlyItsSizeThroughNFS(t *testing.T) {
-	h, _ := serving(t)
+func testVolumeHasExactlyItsSizeThroughNFS(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-size", 64*mib)
 	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
 
@@ -62,8 +61,7 @@ func wantFilled(t *testing.T, got, size int64) {
 	}
 }
 
-func TestExpandIsSeenByAMountInUse(t *testing.T) {
-	h, _ := serving(t)
+func testExpandIsSeenByAMountInUse(t *testing.T, h *host.Host) {
 	c := h.Controller(t)
 	v := create(t, c, "pvc-expand", 16*mib)
 	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
@@ -79,8 +77,7 @@ func TestExpandIsSeenByAMountInUse(t *testing.T) {
 	}
 }
 
-func TestDeleteGivesTheSpaceBack(t *testing.T) {
-	h, _ := serving(t)
+func testDeleteGivesTheSpaceBack(t *testing.T, h *host.Host) {
 	c := h.Controller(t)
 	used := func() int64 {
 		capacity, err := c.GetCapacity(within(t, 5*time.Second), &agentv1.GetCapacityRequest{})

@@ -114,7 +114,7 @@ func (a *Agent) WaitServing(tb testing.TB) {
 			return
 		}
 	}
-	tb.Fatalf("agent does not serve: %s", last)
+	tb.Fatalf("agent does not serve: %s\nits log:\n%s", last, a.Log())
 }
 
 // Get asks the agent's health server.

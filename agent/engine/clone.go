@@ -1,0 +1,93 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// copyPatience is how long a call waits for its copy at most; the sidecars give up after 60 s.
+const copyPatience = 50 * time.Second
+
+// checkSource makes sure that the source can be copied into a volume of that size.
+func (e *Engine) checkSource(r CreateRequest, bytes int64) error {
+	var needed int64
+	switch {
+	case r.SourceSnapshot != "":
+		s, ok := e.Store.Snapshot(r.SourceSnapshot)
+		switch {
+		case !ok || s.State == store.StateDeleting:
+			return fmt.Errorf("snapshot %q: %w", r.SourceSnapshot, ErrNotFound)
+		case s.State != store.StateReady:
+			return fmt.Errorf("%w: snapshot %s is not ready", ErrBusy, s.ID)
+		}
+		needed = s.Bytes
+	case r.SourceVolume != "":
+		v, err := e.Volume(r.SourceVolume)
+		if err != nil {
+			return fmt.Errorf("volume %q: %w", r.SourceVolume, err)
+		}
+		needed = v.Spec.Bytes
+	}
+	if bytes < needed {
+		return fmt.Errorf("%w: the source has %d bytes, %d were asked for", ErrOutOfRange, needed, bytes)
+	}
+	return nil
+}
+
+// buildCopy fills a volume from its source. The copy goes on when the caller gives up, and holds the volume's lock (release) until it
+// ends: calls repeated meanwhile are told to come again.
+func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) (store.Volume, error) {
+	running, err := e.jobs.start(volumeKey(v.ID), func(ctx context.Context) error {
+		defer release()
+		return e.copyVolume(ctx, v)
+	})
+	if err != nil {
+		release()
+		return store.Volume{}, err
+	}
+	if err := running.wait(ctx, copyPatience); errors.Is(err, ErrBusy) {
+		return store.Volume{}, fmt.Errorf("%w: volume %q is being copied", ErrBusy, v.Name)
+	} else if err != nil {
+		return store.Volume{}, err
+	}
+	return e.Volume(v.ID)
+}
+
+func (e *Engine) copyVolume(ctx context.Context, v store.Volume) error {
+	if _, err := os.Lstat(e.Store.VolumeDir(v.ID)); err != nil { // else only the export is still to be made
+		if err := e.placeCopy(ctx, v); err != nil {
+			return errors.Join(err, e.Store.RemoveVolume(v.ID)) // a repeated call begins anew
+		}
+	}
+	_, err := e.publish(ctx, v)
+	return err
+}
+
+func (e *Engine) placeCopy(ctx context.Context, v store.Volume) error {
+	source := e.Store.VolumeDir(v.SourceVolume)
+	if v.SourceSnapshot != "" {
+		source = e.Store.SnapshotDir(v.SourceSnapshot)
+	}
+	release, ok := e.locks.share(treeKey(source))
+	if !ok {
+		return fmt.Errorf("%w: the source is being deleted", ErrBusy)
+	}
+	defer release()
+	tmp := e.Store.TmpDir(store.KindVolume, v.ID)
+	if err := e.copyTree(ctx, "volume", v.ID, source, tmp, v.Discarded()); err != nil {
+		return err
+	}
+	// Last: a source that is full to its limit could not be copied under the same one.
+	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes)); err != nil {
+		return err
+	}
+	if err := e.Store.Rename(tmp, e.Store.VolumeDir(v.ID)); err != nil {
+		return fmt.Errorf("place volume: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+func TestSnapshotAndRestore(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	v := f.create(request("pvc-1", gib))
+	writeFile(t, f, v.ID, "before")
+	s, err := f.CreateSnapshot(t.Context(), "snap", v.ID)
+	if err != nil || s.State != store.StateReady || s.Bytes != gib || s.ProjectID == v.ProjectID {
+		t.Fatalf("snapshot %+v, %v", s, err)
+	}
+	writeFile(t, f, v.ID, "after")
+	if again, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err != nil || again != s {
+		t.Errorf("repeated: %+v, %v", again, err)
+	}
+	_, err = f.CreateSnapshot(t.Context(), "snap", store.ID("other"))
+	wantError(t, err, ErrExists)
+	_, err = f.CreateSnapshot(t.Context(), "other", store.ID("unknown"))
+	wantError(t, err, ErrNotFound)
+
+	r := request("restored", 2*gib)
+	r.SourceSnapshot = s.ID
+	restored := f.create(r)
+	if got := readFile(f.Store.VolumeDir(restored.ID)); got != "before" {
+		t.Errorf("restored %q", got)
+	}
+	if f.fs.quotas[restored.ProjectID].LimitBytes != 2*gib || !f.exports.all[restored.ID] {
+		t.Error("the restored volume is not whole")
+	}
+	r = request("cloned", gib)
+	r.SourceVolume = v.ID
+	if got := readFile(f.Store.VolumeDir(f.create(r).ID)); got != "after" {
+		t.Errorf("cloned %q", got)
+	}
+	for range 2 {
+		if err := f.DeleteSnapshot(s.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if exists(f.Store.SnapshotDir(s.ID)) || len(f.Snapshots("", "")) != 0 {
+		t.Error("the snapshot is still there")
+	}
+}
+
+func TestASlowCopyAnswersAtOnceAndGoesOn(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	v := f.create(request("pvc-1", gib))
+	f.fs.gate = make(chan struct{})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	s, err := f.CreateSnapshot(ctx, "snap", v.ID)
+	if err != nil || s.State != store.StateCreating {
+		t.Fatalf("snapshot %+v, %v", s, err)
+	}
+	r := request("cloned", gib)
+	r.SourceVolume = v.ID
+	_, err = f.Create(ctx, r)
+	wantError(t, err, ErrBusy)
+	_, err = f.Create(t.Context(), r) // the copy holds it
+	wantError(t, err, ErrBusy)
+	wantError(t, f.Delete(t.Context(), v.ID), ErrBusy)
+	wantError(t, f.DeleteSnapshot(s.ID), ErrBusy)
+	if _, err := f.Expand(v.ID, 2*gib, 0); err != nil {
+		t.Errorf("a copy holds up an expansion: %v", err)
+	}
+	close(f.fs.gate)
+	eventually(t, func() bool {
+		_, err := f.Create(t.Context(), r)
+		s, _ := f.Store.Snapshot(s.ID)
+		return err == nil && s.State == store.StateReady
+	})
+}
+
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for range 500 {
+		if ok() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it never came about")
+}
+
+func TestAFailedCopyLeavesNothingAndCanBeRepeated(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	v := f.create(request("pvc-1", gib))
+	writeFile(t, f, v.ID, "data")
+	f.fs.fail["CopyTree"] = errors.New("injected")
+	if _, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err == nil {
+		t.Error("no error")
+	}
+	r := request("cloned", gib)
+	r.SourceVolume = v.ID
+	if _, err := f.Create(t.Context(), r); err == nil {
+		t.Error("no error")
+	}
+	if _, ok := f.Store.Volume(store.ID("cloned")); ok || exists(f.Store.TmpDir(store.KindVolume, store.ID("cloned"))) {
+		t.Error("something is left of the clone")
+	}
+	f.fs.mu.Lock()
+	delete(f.fs.fail, "CopyTree")
+	f.fs.mu.Unlock()
+	if s, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err != nil || readFile(f.Store.SnapshotDir(s.ID)) != "data" {
+		t.Errorf("snapshot %+v, %v", s, err)
+	}
+	if got := readFile(f.Store.VolumeDir(f.create(r).ID)); got != "data" {
+		t.Errorf("cloned %q", got)
+	}
+}
+
+func TestACopyThatWasCutOffStartsAgain(t *testing.T) {
+	f := newFixture(t)
+	v := f.create(request("pvc-1", gib))
+	writeFile(t, f, v.ID, "data")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s, err := f.CreateSnapshot(ctx, "snap", v.ID) // nobody works
+	if err != nil || s.State != store.StateCreating {
+		t.Fatalf("snapshot %+v, %v", s, err)
+	}
+	half := f.Store.TmpDir(store.KindSnapshot, s.ID)
+	if err := f.fs.CopyTree(t.Context(), f.Store.VolumeDir(v.ID), half, s.ProjectID, nil); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	if exists(half) {
+		t.Error("the half copy is still there")
+	}
+	f.work()
+	eventually(t, func() bool {
+		now, _ := f.Store.Snapshot(s.ID)
+		return now.State == store.StateReady && now.ProjectID != s.ProjectID && readFile(f.Store.SnapshotDir(s.ID)) == "data"
+	})
+}

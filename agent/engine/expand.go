@@ -1,0 +1,48 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// Expand raises a volume's size. A size at or below the present one changes nothing.
+func (e *Engine) Expand(id string, bytes, limit int64) (store.Volume, error) {
+	if bytes <= 0 || limit < 0 {
+		return store.Volume{}, fmt.Errorf("%w: size is %d bytes, limit %d", ErrInvalid, bytes, limit)
+	}
+	release, ok := e.locks.acquire(volumeKey(id))
+	if !ok {
+		return store.Volume{}, fmt.Errorf("%w on volume %s", ErrBusy, id)
+	}
+	defer release()
+	v, err := e.Volume(id)
+	if err != nil {
+		return store.Volume{}, err
+	}
+	wanted := store.RoundVolumeBytes(bytes)
+	if wanted > v.Spec.Bytes {
+		if err := e.grow(&v, wanted, limit); err != nil {
+			return store.Volume{}, err
+		}
+	} else if limit > 0 && v.Spec.Bytes > limit {
+		return store.Volume{}, fmt.Errorf("%w: it has %d bytes already, over the limit of %d", ErrOutOfRange, v.Spec.Bytes, limit)
+	}
+	// Also when nothing has changed: a call that was cut off may have written the record only.
+	return v, e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes))
+}
+
+func (e *Engine) grow(v *store.Volume, bytes, limit int64) error {
+	for _, most := range []int64{limit, v.Spec.MaxBytes} {
+		if most > 0 && bytes > most {
+			return fmt.Errorf("%w: %d bytes are over the limit of %d", ErrOutOfRange, bytes, most)
+		}
+	}
+	release, err := e.promise(v.ID, bytes)
+	if err != nil {
+		return err
+	}
+	defer release()
+	v.Spec.Bytes = bytes
+	return e.Store.PutVolume(*v)
+}

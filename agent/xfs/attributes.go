@@ -1,0 +1,83 @@
+package xfs
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyAttributes makes an open file's owner, mode, extended attributes (ACLs are such) and times those of another.
+func copyAttributes(from, to *os.File, st *unix.Stat_t) error {
+	fd := int(to.Fd())
+	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
+		return fmt.Errorf("set owner: %w", err)
+	}
+	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil { // after the owner: that clears setuid and setgid
+		return fmt.Errorf("set mode: %w", err)
+	}
+	if err := copyXattrs(int(from.Fd()), fd); err != nil {
+		return err
+	}
+	if err := setTimes(fd, st); err != nil {
+		return fmt.Errorf("set times: %w", err)
+	}
+	return nil
+}
+
+func copyXattrs(from, to int) error {
+	names, err := readSized(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })
+	if errors.Is(err, unix.EOPNOTSUPP) || len(names) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list attributes: %w", err)
+	}
+	for name := range strings.SplitSeq(string(bytes.TrimRight(names, "\x00")), "\x00") {
+		value, err := readSized(func(b []byte) (int, error) { return unix.Fgetxattr(from, name, b) })
+		if errors.Is(err, unix.ENODATA) {
+			continue
+		}
+		if err == nil {
+			err = unix.Fsetxattr(to, name, value, 0)
+		}
+		if err != nil && !optional(name) {
+			return fmt.Errorf("copy attribute %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// optional attributes belong to the kernel of the server (SELinux labels, trusted.*), which may refuse them.
+func optional(name string) bool {
+	return !strings.HasPrefix(name, "user.") && !strings.HasPrefix(name, "system.posix_acl_")
+}
+
+// readSized asks for the size first, and again if it has grown meanwhile.
+func readSized(read func([]byte) (int, error)) ([]byte, error) {
+	for {
+		size, err := read(nil)
+		if err != nil || size == 0 {
+			return nil, err
+		}
+		b := make([]byte, size)
+		n, err := read(b)
+		if errors.Is(err, unix.ERANGE) {
+			continue
+		}
+		return b[:max(n, 0)], err
+	}
+}
+
+// setTimes is futimens(3), which the syscall packages do not have: utimensat(2) on the descriptor itself.
+func setTimes(fd int, st *unix.Stat_t) error {
+	times := [2]unix.Timespec{st.Atim, st.Mtim}
+	if _, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}

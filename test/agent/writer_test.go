@@ -1,0 +1,102 @@
+//go:build vm
+
+package agent
+
+import (
+	"bufio"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// writerVariable makes the test program a writer of the named file. It has to be a process of its own: a fork while the server is
+// away waits for it, because the child closes the parent's files.
+const writerVariable = "TEST_WRITER"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(writerVariable); path != "" {
+		_ = json.NewEncoder(os.Stdout).Encode(write(path))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// written is what a writer has seen.
+type written struct {
+	Written int64         // bytes acknowledged by fsync
+	Longest time.Duration // that one write took
+	Error   string
+}
+
+// write holds a lock on a file and appends to it with fsync, until SIGTERM. If the server loses the lock, the next write fails.
+func write(path string) (w written) {
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.SIGTERM)
+	f, err := os.Create(path)
+	if err != nil {
+		return written{Error: err.Error()}
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
+		return written{Error: "lock: " + err.Error()}
+	}
+	os.Stdout.WriteString("started\n")
+	for {
+		select {
+		case <-stop:
+			return w
+		case <-time.After(20 * time.Millisecond):
+		}
+		begin := time.Now()
+		n, err := f.WriteString("0123456789abcde\n")
+		if err == nil {
+			err = f.Sync()
+		}
+		w.Longest = max(w.Longest, time.Since(begin))
+		if err != nil {
+			w.Error = err.Error()
+			return w
+		}
+		w.Written += int64(n)
+	}
+}
+
+type writer struct {
+	cmd    *exec.Cmd
+	output *bufio.Reader
+}
+
+func startWriter(t *testing.T, path string) *writer {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), writerVariable+"="+path)
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	w := &writer{cmd: cmd, output: bufio.NewReader(pipe)}
+	if line, err := w.output.ReadString('\n'); line != "started\n" {
+		t.Fatalf("writer: %q, %v", line, err)
+	}
+	return w
+}
+
+func (w *writer) finish(t *testing.T) (got written) {
+	t.Helper()
+	_ = w.cmd.Process.Signal(syscall.SIGTERM)
+	if err := json.NewDecoder(w.output).Decode(&got); err != nil {
+		t.Fatalf("writer: %v", err)
+	}
+	_ = w.cmd.Wait()
+	return got
+}
