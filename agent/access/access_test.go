@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -240,8 +241,13 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-func TestHalfMadeVolumesAreNotInTheStartFile(t *testing.T) {
-	f := newFixture(t, "a", "b")
+func TestHalfMadeAndLostVolumesAreNotInTheStartFile(t *testing.T) {
+	f := newFixture(t, "a", "b", "lost")
+	for _, name := range []string{"a", "b"} {
+		if err := os.Mkdir(f.store.VolumeDir(store.ID(name)), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	v, _ := f.store.Volume(store.ID("b"))
 	v.State = store.StateCreating
 	if err := f.store.PutVolume(v); err != nil {

@@ -2,6 +2,7 @@ package access
 
 import (
 	"maps"
+	"os"
 	"slices"
 
 	"github.com/nfs-operator/nfs-operator/agent/ganesha"
@@ -14,11 +15,15 @@ var squash = map[store.Squash]ganesha.Squash{
 	store.SquashAll:  ganesha.SquashAll,
 }
 
-// Exports lists every export, for the start of Ganesha. Half-made and deleted volumes have none.
+// Exports lists every export, for the start of Ganesha. Half-made and deleted volumes have none; nor has one whose directory is
+// gone: Ganesha would not start, and all others would be away with it.
 func (b *Book) Exports() []ganesha.Export {
 	var all []ganesha.Export
 	for _, v := range b.store.Volumes() {
-		if v.State == store.StateReady {
+		if v.State != store.StateReady {
+			continue
+		}
+		if _, err := os.Lstat(b.store.VolumeDir(v.ID)); err == nil {
 			all = append(all, b.export(v))
 		}
 	}

@@ -29,12 +29,12 @@ func (e *Engine) capacity() (Capacity, error) {
 	if c.Total, c.Used, err = e.Filesystem.Space(); err != nil {
 		return Capacity{}, err
 	}
-	c.Allocated = store.Reserve(c.Total)
-	for _, v := range e.Store.Volumes() {
-		if _, counted := e.pending[v.ID]; !counted {
-			c.Allocated += store.Promise(v.Spec.Bytes)
+	c.Allocated = store.Reserve(c.Total) + e.Store.SumVolumes(func(v store.Volume) int64 {
+		if _, counted := e.pending[v.ID]; counted {
+			return 0
 		}
-	}
+		return store.Promise(v.Spec.Bytes)
+	})
 	for _, promise := range e.pending {
 		c.Allocated += promise
 	}

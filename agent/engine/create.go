@@ -106,7 +106,7 @@ func (e *Engine) findOrBegin(id string, r CreateRequest) (store.Volume, error) {
 
 // beginVolume takes the space and the ids, and writes the record of a volume that is being made.
 func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
-	if len(e.Store.Volumes()) >= MaxVolumes {
+	if e.Store.CountVolumes() >= MaxVolumes {
 		return store.Volume{}, fmt.Errorf("%w: at most %d on one server", ErrTooMany, MaxVolumes)
 	}
 	spec := r.Spec

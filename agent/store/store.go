@@ -129,6 +129,23 @@ func (s *Store) Volumes() []Volume {
 	return sorted(s.volumes)
 }
 
+// CountVolumes is how many records there are, in whatever state.
+func (s *Store) CountVolumes() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.volumes)
+}
+
+// SumVolumes adds up something of each record, in no order: a sorted list of thousands would cost more than the rest of a call.
+func (s *Store) SumVolumes(of func(Volume) int64) (sum int64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, v := range s.volumes {
+		sum += of(v)
+	}
+	return sum
+}
+
 // PutVolume writes a record.
 func (s *Store) PutVolume(v Volume) error {
 	if !ValidID(v.ID) {

@@ -1,0 +1,44 @@
+package server
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/go-logr/logr"
+
+	"github.com/nfs-operator/nfs-operator/agent/service"
+)
+
+func TestGaneshaVersion(t *testing.T) {
+	for out, want := range map[string]string{"NFS-Ganesha Release = V15.2\n": "15.2", "something else": "", "": ""} {
+		if got := parseGaneshaVersion(out); got != want {
+			t.Errorf("%q: %q, want %q", out, got, want)
+		}
+	}
+}
+
+func TestAServerWithoutItsDiskSaysWhy(t *testing.T) {
+	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics()}
+	s.service = service.New(s.status)
+	s.metrics.watch(s)
+	s.report(condition{reasonDeviceNotBlank, "/dev/x holds ext4"})
+	for path, want := range map[string]struct {
+		code int
+		text string
+	}{
+		"/livez":   {http.StatusOK, "ok"},
+		"/readyz":  {http.StatusServiceUnavailable, "DeviceNotBlank: /dev/x holds ext4"},
+		"/metrics": {http.StatusOK, "nfs_operator_server_serving 0"},
+	} {
+		rec := httptest.NewRecorder()
+		s.healthHandler().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		if rec.Code != want.code || !strings.Contains(rec.Body.String(), want.text) {
+			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
+		}
+	}
+	if st := s.status(nil); st.GetServing() || st.GetReason() != reasonDeviceNotBlank {
+		t.Errorf("status %v", st)
+	}
+}
