@@ -73,7 +73,7 @@ func (e *Engine) beginSnapshot(id, name, source string) (store.Snapshot, error) 
 
 // awaitSnapshot starts the copy if it does not run, and gives it a moment.
 func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Snapshot, error) {
-	running, err := e.jobs.start(snapshotKey(s.ID), func(ctx context.Context) error { return e.copySnapshot(ctx, s.ID) })
+	running, err := e.startSnapshot(s.ID)
 	if err != nil {
 		return store.Snapshot{}, err
 	}
@@ -84,6 +84,10 @@ func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Sna
 		s = now
 	}
 	return s, nil
+}
+
+func (e *Engine) startSnapshot(id string) (*job, error) {
+	return e.jobs.start(snapshotKey(id), func(ctx context.Context) error { return e.copySnapshot(ctx, id) })
 }
 
 // copySnapshot makes the tree beside its place and moves it there. It never goes on with what an earlier try has left: that would mix
@@ -201,7 +205,7 @@ func (e *Engine) repairSnapshot(s store.Snapshot) error {
 		if err := e.renewSnapshot(s); err != nil {
 			return err
 		}
-		_, err := e.jobs.start(snapshotKey(s.ID), func(ctx context.Context) error { return e.copySnapshot(ctx, s.ID) })
+		_, err := e.startSnapshot(s.ID)
 		return err
 	default:
 		if _, err := os.Lstat(e.Store.SnapshotDir(s.ID)); err != nil {
