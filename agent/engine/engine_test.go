@@ -299,8 +299,12 @@ func TestExpand(t *testing.T) {
 		bytes, limit, after int64
 		want                error
 	}{
-		{mib, 0, gib, nil}, {2 * gib, 0, 2 * gib, nil}, {3 * gib, 3*gib - 1, 2 * gib, ErrOutOfRange},
-		{5 * gib, 0, 2 * gib, ErrOutOfRange}, {gib, gib, 2 * gib, ErrOutOfRange}, {0, 0, 2 * gib, ErrInvalid},
+		{mib, 0, gib, nil},
+		{2 * gib, 0, 2 * gib, nil},
+		{3 * gib, 3*gib - 1, 2 * gib, ErrOutOfRange},
+		{5 * gib, 0, 2 * gib, ErrOutOfRange},
+		{gib, gib, 2 * gib, ErrOutOfRange},
+		{0, 0, 2 * gib, ErrInvalid},
 	}
 	for i, s := range steps {
 		_, err := f.Expand(v.ID, s.bytes, s.limit)

@@ -178,7 +178,7 @@ func (d *disk) close(log logr.Logger) {
 		if err = xfs.Unmount(d.dir); err == nil {
 			return
 		}
-		time.Sleep(unmountPause)
+		<-time.After(unmountPause)
 	}
 	log.Error(err, "Cannot unmount")
 }

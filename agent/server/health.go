@@ -28,7 +28,7 @@ func (s *Server) live(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	fmt.Fprintln(w, "ok")
+	_, _ = fmt.Fprintln(w, "ok")
 }
 
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
@@ -36,5 +36,5 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 		http.Error(w, c.reason+": "+c.message, http.StatusServiceUnavailable)
 		return
 	}
-	fmt.Fprintln(w, "ok")
+	_, _ = fmt.Fprintln(w, "ok")
 }

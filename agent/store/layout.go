@@ -19,12 +19,14 @@ const (
 func (l Layout) meta(elem ...string) string {
 	return filepath.Join(append([]string{l.Root, metaDir}, elem...)...)
 }
-func (l Layout) serverFile() string              { return l.meta(serverKey + jsonExt) }
-func (l Layout) volumeRecords() string           { return l.meta("volumes") }
-func (l Layout) snapshotRecords() string         { return l.meta("snapshots") }
-func (l Layout) nodeRecords() string             { return l.meta("nodes") }
-func (l Layout) volumeFile(id string) string     { return filepath.Join(l.volumeRecords(), id+jsonExt) }
-func (l Layout) snapshotFile(id string) string   { return filepath.Join(l.snapshotRecords(), id+jsonExt) }
+func (l Layout) serverFile() string          { return l.meta(serverKey + jsonExt) }
+func (l Layout) volumeRecords() string       { return l.meta("volumes") }
+func (l Layout) snapshotRecords() string     { return l.meta("snapshots") }
+func (l Layout) nodeRecords() string         { return l.meta("nodes") }
+func (l Layout) volumeFile(id string) string { return filepath.Join(l.volumeRecords(), id+jsonExt) }
+
+func (l Layout) snapshotFile(id string) string { return filepath.Join(l.snapshotRecords(), id+jsonExt) }
+
 func (l Layout) nodeFile(name string) string     { return filepath.Join(l.nodeRecords(), name+jsonExt) }
 func (l Layout) claimsDir() string               { return filepath.Join(l.Root, byClaim) }
 func (l Layout) claimLink(ns, pvc string) string { return filepath.Join(l.claimsDir(), ns, pvc) }

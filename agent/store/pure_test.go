@@ -94,8 +94,8 @@ func TestSizes(t *testing.T) {
 
 // What is said to be available can be promised, and hardly more.
 func FuzzLargest(f *testing.F) {
-	f.Add(int64(100*gib), int64(3*gib))
-	f.Add(int64(gib), int64(0))
+	f.Add(100*gib, 3*gib)
+	f.Add(gib, int64(0))
 	f.Fuzz(func(t *testing.T, total, allocated int64) {
 		if total < 0 || allocated < 0 || total > 1<<50 || allocated > total {
 			return

@@ -72,7 +72,7 @@ func Mount(device, dir string) error {
 	if err != nil || mounted {
 		return err
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make mount point: %w", err)
 	}
 	if err := unix.Mount(device, dir, "xfs", mountFlags, mountData); err != nil {

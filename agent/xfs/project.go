@@ -24,6 +24,7 @@ type fileAttributes struct {
 }
 
 func ioctlAttributes(f *os.File, request uintptr, a *fileAttributes) error {
+	//nolint:gosec // the kernel uses it during the call
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(a))); errno != 0 {
 		return errno
 	}

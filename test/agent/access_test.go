@@ -16,6 +16,7 @@ import (
 )
 
 func testOnlyANodeWithAGrantCanMount(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-access", 16*mib)
 	if dir, err := host.TryMount("/"+v.GetId(), "resvport"); err == nil {
 		host.Unmount(dir)
@@ -45,6 +46,7 @@ func testOnlyANodeWithAGrantCanMount(t *testing.T, h *host.Host) {
 }
 
 func testAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-noresvport", 16*mib)
 	access := open(t, h.UnprivilegedNode(t, "node-a"), v.GetId())
 	if access.GetMountOptions()[0] != "noresvport" {
@@ -54,6 +56,7 @@ func testAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T, h *ho
 }
 
 func testAReadOnlyGrantCannotWrite(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-ro", 16*mib)
 	req := openRequest(v.GetId())
 	req.Grant.ReadOnly = true
@@ -68,6 +71,7 @@ func testAReadOnlyGrantCannotWrite(t *testing.T, h *host.Host) {
 }
 
 func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-rwo", 16*mib)
 	req := openRequest(v.GetId())
 	req.Grant.SingleNode = true
@@ -88,6 +92,7 @@ func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 }
 
 func testCallersWithoutTheRoleAreRefused(t *testing.T, h *host.Host) {
+	t.Helper()
 	req := &agentv1.CreateVolumeRequest{Name: "pvc-forbidden", Spec: spec(16 * mib)}
 	_, err := h.Stranger(t).CreateVolume(within(t, 5*time.Second), req)
 	wantCode(t, err, codes.Unavailable) // the handshake fails
@@ -101,6 +106,7 @@ func testCallersWithoutTheRoleAreRefused(t *testing.T, h *host.Host) {
 }
 
 func testIDsThatAreNoIDsReachNothing(t *testing.T, h *host.Host) {
+	t.Helper()
 	c, node := h.Controller(t), h.Node(t, "node-a")
 	create(t, c, "pvc-there", 16*mib)
 	for _, id := range []string{"", ".", "..", "../volumes", "../../etc", "/", "a/../b", "aaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaaaaa/", "%2e%2e%2faaaaaaaaaa"} {

@@ -18,6 +18,7 @@ import (
 )
 
 func testSnapshotRestoreAndClone(t *testing.T, h *host.Host) {
+	t.Helper()
 	c := h.Controller(t)
 	v := create(t, c, "pvc-source", 256*mib)
 	inside := filepath.Join(h.DataDir(), "volumes", v.GetId())

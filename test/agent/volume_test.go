@@ -16,6 +16,7 @@ import (
 )
 
 func testVolumeHasExactlyItsSizeThroughNFS(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-size", 64*mib)
 	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
 
@@ -62,6 +63,7 @@ func wantFilled(t *testing.T, got, size int64) {
 }
 
 func testExpandIsSeenByAMountInUse(t *testing.T, h *host.Host) {
+	t.Helper()
 	c := h.Controller(t)
 	v := create(t, c, "pvc-expand", 16*mib)
 	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
@@ -78,6 +80,7 @@ func testExpandIsSeenByAMountInUse(t *testing.T, h *host.Host) {
 }
 
 func testDeleteGivesTheSpaceBack(t *testing.T, h *host.Host) {
+	t.Helper()
 	c := h.Controller(t)
 	used := func() int64 {
 		capacity, err := c.GetCapacity(within(t, 5*time.Second), &agentv1.GetCapacityRequest{})

@@ -46,7 +46,7 @@ func write(path string) (w written) {
 	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, &lock); err != nil {
 		return written{Error: "lock: " + err.Error()}
 	}
-	os.Stdout.WriteString("started\n")
+	_, _ = os.Stdout.WriteString("started\n")
 	for {
 		select {
 		case <-stop:

@@ -66,6 +66,7 @@ func (h *Host) Start(tb testing.TB, c config.Config) *Agent {
 }
 
 func (a *Agent) cleanUp(tb testing.TB) {
+	tb.Helper()
 	a.Kill()
 	_ = unix.Unmount(a.host.DataDir(), unix.MNT_DETACH)
 	if tb.Failed() {

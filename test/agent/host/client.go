@@ -24,21 +24,25 @@ const address = "127.0.0.1"
 
 // Controller is a client with the CSI controller's certificate.
 func (h *Host) Controller(tb testing.TB) agentv1.AgentClient {
+	tb.Helper()
 	return h.client(tb, pki.Identity{Role: pki.RoleController, Name: "csi-controller"}, 0)
 }
 
 // Manager is a client with the manager's certificate.
 func (h *Host) Manager(tb testing.TB) agentv1.AgentClient {
+	tb.Helper()
 	return h.client(tb, pki.Identity{Role: pki.RoleManager, Name: "manager"}, 0)
 }
 
 // Node is a client with a node's certificate that connects from a privileged port, as the node plugin does.
 func (h *Host) Node(tb testing.TB, name string) agentv1.AgentClient {
+	tb.Helper()
 	return h.client(tb, pki.Identity{Role: pki.RoleNode, Name: name}, 1)
 }
 
 // UnprivilegedNode connects from an ordinary port.
 func (h *Host) UnprivilegedNode(tb testing.TB, name string) agentv1.AgentClient {
+	tb.Helper()
 	return h.client(tb, pki.Identity{Role: pki.RoleNode, Name: name}, 0)
 }
 
