@@ -5,15 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
-	"golang.org/x/sync/singleflight"
 	"golang.org/x/sys/unix"
 
 	"github.com/nfs-operator/nfs-operator/csi/keylock"
@@ -25,21 +24,16 @@ import (
 const afterKill = 2 * time.Second
 
 // Linux is the Mounter of a real node. Each system call that can wait for an NFS server is made by a child process,
-// which can be killed: a thread of this process could not.
+// which can be killed: a thread of this process could not, and while it waits it would hold the mount.
 type Linux struct {
 	program string // that becomes the child
 	busy    keylock.Set
-	usage   singleflight.Group
-	// Each statfs on a dead server holds a thread of this process until the server is back.
-	usageSlots chan struct{}
 }
 
 var _ Mounter = (*Linux)(nil)
 
 // NewLinux makes a Mounter.
-func NewLinux() *Linux {
-	return &Linux{program: child.Program, usageSlots: make(chan struct{}, 8)}
-}
+func NewLinux() *Linux { return &Linux{program: child.Program} }
 
 // NFS implements Mounter.
 func (l *Linux) NFS(ctx context.Context, m NFS) error {
@@ -91,31 +85,41 @@ func (l *Linux) Unmount(ctx context.Context, target string) error {
 // run has a child do the request. It returns at the context's end at the latest (and the little time that a killed
 // child is given), but the target stays busy until the child's system call has come back.
 func (l *Linux) run(ctx context.Context, r child.Request) error {
-	if !l.busy.TryAcquire(r.Target) {
-		return fmt.Errorf("%s %s: %w: an earlier system call has not returned", r.Op, r.Target, ErrBusy)
-	}
-	done := make(chan error, 1)
-	go func() {
-		defer l.busy.Release(r.Target)
-		done <- l.runChild(ctx, r)
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-ctx.Done():
-		select {
-		case err = <-done:
-		case <-time.After(afterKill):
-			err = ErrTimeout
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("%s %s: %w", r.Op, r.Target, err)
-	}
-	return nil
+	_, err := l.call(ctx, r.Target, r)
+	return err
 }
 
-func (l *Linux) runChild(ctx context.Context, r child.Request) error {
+func (l *Linux) call(ctx context.Context, key string, r child.Request) (child.Result, error) {
+	if !l.busy.TryAcquire(key) {
+		return child.Result{}, fmt.Errorf("%s %s: %w: an earlier system call has not returned", r.Op, r.Target, ErrBusy)
+	}
+	type answer struct {
+		result child.Result
+		err    error
+	}
+	done := make(chan answer, 1)
+	go func() {
+		defer l.busy.Release(key)
+		result, err := l.runChild(ctx, r)
+		done <- answer{result, err}
+	}()
+	var a answer
+	select {
+	case a = <-done:
+	case <-ctx.Done():
+		select {
+		case a = <-done:
+		case <-time.After(afterKill):
+			a.err = ErrTimeout
+		}
+	}
+	if a.err != nil {
+		return a.result, fmt.Errorf("%s %s: %w", r.Op, r.Target, a.err)
+	}
+	return a.result, nil
+}
+
+func (l *Linux) runChild(ctx context.Context, r child.Request) (child.Result, error) {
 	cmd := exec.CommandContext(ctx, l.program)
 	cmd.Args = r.Args()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -125,16 +129,16 @@ func (l *Linux) runChild(ctx context.Context, r child.Request) error {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()
 	if err != nil && ctx.Err() != nil {
-		return ErrTimeout
+		return child.Result{}, ErrTimeout
 	}
-	errno, parseErr := strconv.Atoi(stdout.String())
-	if err != nil || parseErr != nil {
-		return fmt.Errorf("child: %w: %s", errors.Join(err, parseErr), bytes.TrimSpace(stderr.Bytes()))
+	result, ok := parseResult(stdout.String())
+	if err != nil || !ok {
+		return result, fmt.Errorf("child failed: %v: %.200q", err, stderr.String()) //nolint:errorlint // may be nil
 	}
-	if errno != 0 {
-		return syscall.Errno(errno)
+	if result.Errno != 0 {
+		return result, result.Errno
 	}
-	return nil
+	return result, nil
 }
 
 // Mounts implements Mounter.
@@ -153,43 +157,22 @@ func (l *Linux) Mounts() ([]Mount, error) {
 	return mounts, nil
 }
 
-// Usage implements Mounter. A call for a path for which an earlier one still waits shares its result.
+// Usage implements Mounter.
 func (l *Linux) Usage(ctx context.Context, path string) (Usage, error) {
-	result := l.usage.DoChan(path, func() (any, error) {
-		select {
-		case l.usageSlots <- struct{}{}:
-			defer func() { <-l.usageSlots }()
-			return statfs(path)
-		default:
-			return nil, ErrBusy
-		}
-	})
-	select {
-	case r := <-result:
-		if r.Err != nil {
-			return Usage{}, fmt.Errorf("statfs %s: %w", path, r.Err)
-		}
-		return r.Val.(Usage), nil
-	case <-ctx.Done():
-		return Usage{}, fmt.Errorf("statfs %s: %w", path, ErrTimeout)
-	}
-}
-
-func statfs(path string) (Usage, error) {
-	var s unix.Statfs_t
-	if err := unix.Statfs(path, &s); err != nil {
+	// A key of its own: an unmount must not wait for it.
+	r, err := l.call(ctx, "usage of "+path, child.Request{Op: child.Usage, Target: path})
+	if err != nil {
 		return Usage{}, err
 	}
-	unit := s.Frsize
+	unit, blocks, free, available, inodes, freeInodes := r.Values[0], r.Values[1], r.Values[2], r.Values[3], r.Values[4], r.Values[5]
 	return Usage{
-		TotalBytes:      int64(s.Blocks) * unit, //nolint:gosec // no file system is that large
-		UsedBytes:       int64(s.Blocks-s.Bfree) * unit,
-		AvailableBytes:  int64(s.Bavail) * unit,
-		TotalInodes:     int64(s.Files), //nolint:gosec // likewise
-		UsedInodes:      int64(s.Files - s.Ffree),
-		AvailableInodes: int64(s.Ffree), //nolint:gosec // likewise
+		TotalBytes: count(blocks * unit), UsedBytes: count((blocks - free) * unit), AvailableBytes: count(available * unit),
+		TotalInodes: count(inodes), UsedInodes: count(inodes - freeInodes), AvailableInodes: count(freeInodes),
 	}, nil
 }
+
+// count is a number as CSI has it.
+func count(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // not larger than that
 
 // MakeDir implements Mounter.
 func (l *Linux) MakeDir(path string) error { return MakeDir(path) }

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,10 +27,7 @@ func TestErrnoOfChild(t *testing.T) {
 
 func TestChildIsKilledAtDeadline(t *testing.T) {
 	l := NewLinux()
-	l.program = filepath.Join(t.TempDir(), "hang")
-	if err := os.WriteFile(l.program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
+	l.program = hangs(t)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := l.Unmount(ctx, "/a"); !errors.Is(err, ErrTimeout) {
@@ -60,24 +56,46 @@ func TestPathIsBusyWhileChildLives(t *testing.T) {
 	}
 }
 
-func TestUsageIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := NewLinux()
-		release := make(chan struct{})
-		first := l.usage.DoChan("/dead", func() (any, error) { <-release; return Usage{TotalBytes: 1}, nil })
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := l.Usage(ctx, "/dead"); !errors.Is(err, ErrTimeout) {
-			t.Errorf("got %v, want ErrTimeout", err)
-		}
-		close(release)
-		<-first
-	})
+func TestUsage(t *testing.T) {
 	l := NewLinux()
 	u, err := l.Usage(t.Context(), t.TempDir())
 	if err != nil || u.TotalBytes == 0 || u.UsedBytes+u.AvailableBytes > u.TotalBytes {
 		t.Errorf("Usage = %+v, %v", u, err)
 	}
+	if _, err := l.Usage(t.Context(), "/no/such/path"); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("Usage of nothing: %v", err)
+	}
+}
+
+// While a look at a dead server waits, an unmount does not.
+func TestUsageDoesNotKeepUnmountOut(t *testing.T) {
+	l := NewLinux()
+	l.program = hangs(t)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	failed := make(chan error)
+	go func() {
+		_, err := l.Usage(ctx, "/a")
+		failed <- err
+	}()
+	short, cancelShort := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancelShort()
+	if err := l.Unmount(short, "/a"); !errors.Is(err, ErrTimeout) {
+		t.Errorf("Unmount: %v, want ErrTimeout", err)
+	}
+	if err := <-failed; !errors.Is(err, ErrTimeout) {
+		t.Errorf("Usage: %v, want ErrTimeout", err)
+	}
+}
+
+// hangs is a program that does not end by itself.
+func hangs(t *testing.T) string {
+	t.Helper()
+	program := filepath.Join(t.TempDir(), "hang")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	return program
 }
 
 func TestRemoveDirTakesNothingWithIt(t *testing.T) {
@@ -134,4 +152,16 @@ func TestSource(t *testing.T) {
 	if got := source("fd00::1", "/x"); got != "[fd00::1]:/x" {
 		t.Error(got)
 	}
+}
+
+func FuzzParseResult(f *testing.F) {
+	f.Add("0 4096 1 2 3 4 5")
+	f.Add("38 0 0 0 0 0 0")
+	f.Fuzz(func(t *testing.T, text string) {
+		if r, ok := parseResult(text); ok {
+			if again, ok := parseResult(r.String()); !ok || again != r {
+				t.Fatalf("%q became %v, then %v", text, r, again)
+			}
+		}
+	})
 }

@@ -65,12 +65,17 @@ type pod struct {
 // claim makes a volume, which is deleted at the end of the test.
 func (k *kubelet) claim(t *testing.T, size int64, mode csi.VolumeCapability_AccessMode_Mode, flags ...string) pod {
 	t.Helper()
+	return k.claimNamed(t, "a", size, mode, flags...)
+}
+
+func (k *kubelet) claimNamed(t *testing.T, name string, size int64, mode csi.VolumeCapability_AccessMode_Mode, flags ...string) pod {
+	t.Helper()
 	capability := &csi.VolumeCapability{
 		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{MountFlags: flags}},
 		AccessMode: &csi.VolumeCapability_AccessMode{Mode: mode},
 	}
 	resp, err := k.controller.CreateVolume(t.Context(), &csi.CreateVolumeRequest{
-		Name: "pvc-" + strings.ReplaceAll(t.Name(), "/", "-"), Parameters: map[string]string{"profile": profileName},
+		Name: "pvc-" + strings.ReplaceAll(t.Name(), "/", "-") + "-" + name, Parameters: map[string]string{"profile": profileName},
 		CapacityRange: &csi.CapacityRange{RequiredBytes: size}, VolumeCapabilities: []*csi.VolumeCapability{capability},
 	})
 	if err != nil {

@@ -32,6 +32,8 @@ const (
 	Unmount Operation = "unmount"
 	// Load makes the kernel load its NFS client.
 	Load Operation = "load"
+	// Usage asks the file system at target how full it is.
+	Usage Operation = "usage"
 )
 
 // Request is what a child is to do.
@@ -48,33 +50,63 @@ func (r Request) Args() []string {
 	return []string{Name, string(r.Op), r.Target, r.Source, strconv.FormatUint(uint64(r.Flags), 10), r.Data}
 }
 
+// Result is what a child says: the error number of its system call, and of Usage what statfs(2) says: block size,
+// blocks, free blocks, blocks free for users, inodes, free inodes.
+type Result struct {
+	Errno  syscall.Errno
+	Values [6]uint64
+}
+
+// String is what the child writes to its standard output.
+func (r Result) String() string {
+	text := strconv.Itoa(int(r.Errno))
+	for _, v := range r.Values {
+		text += " " + strconv.FormatUint(v, 10)
+	}
+	return text
+}
+
 func init() {
 	if len(os.Args) == 0 || os.Args[0] != Name {
 		return
 	}
-	errno, ok := run(os.Args)
+	result, ok := run(os.Args)
 	if !ok {
 		os.Exit(2)
 	}
-	// The error goes to stdout as a number, so that the parent can tell one from another.
-	_, _ = os.Stdout.WriteString(strconv.Itoa(int(errno)))
+	_, _ = os.Stdout.WriteString(result.String())
 	os.Exit(0)
 }
 
-func run(args []string) (syscall.Errno, bool) {
+func run(args []string) (Result, bool) {
 	if len(args) != 6 {
-		return 0, false
+		return Result{}, false
 	}
 	flags, err := strconv.ParseUint(args[4], 10, 64)
 	if err != nil {
-		return 0, false
+		return Result{}, false
 	}
-	err = Request{Op: Operation(args[1]), Target: args[2], Source: args[3], Flags: uintptr(flags), Data: args[5]}.do()
+	r := Request{Op: Operation(args[1]), Target: args[2], Source: args[3], Flags: uintptr(flags), Data: args[5]}
+	var result Result
+	if r.Op == Usage {
+		result.Values, err = usage(r.Target)
+	} else {
+		err = r.do()
+	}
 	if err == nil {
-		return 0, true
+		return result, true
 	}
-	errno, ok := err.(syscall.Errno) //nolint:errorlint // package errors is not wanted here, and nothing is wrapped
-	return errno, ok
+	var ok bool
+	result.Errno, ok = err.(syscall.Errno) //nolint:errorlint // package errors is not wanted here, and nothing is wrapped
+	return result, ok
+}
+
+func usage(path string) ([6]uint64, error) {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(path, &s); err != nil {
+		return [6]uint64{}, err
+	}
+	return [6]uint64{uint64(s.Frsize), s.Blocks, s.Bfree, s.Bavail, s.Files, s.Ffree}, nil //nolint:gosec // not negative
 }
 
 const umountNoFollow = 0x8 // UMOUNT_NOFOLLOW; package syscall does not have it
