@@ -25,53 +25,51 @@ func TestDeadServer(t *testing.T) {
 	defer stop()
 	conn := connect(t, serve(t, m.controller(t), node))
 	k := &kubelet{machine: m, controller: csi.NewControllerClient(conn), node: csi.NewNodeClient(conn)}
-	clean, dirty := k.claim(t, 8*mib, rwx), k.claimNamed(t, "dirty", 8*mib, rwx)
-	for _, p := range []pod{clean, dirty} {
+	idle, written := k.claim(t, 8*mib, rwx), k.claimNamed(t, "written", 8*mib, rwx)
+	for _, p := range []pod{idle, written} {
 		if err := k.stage(t, p); err != nil {
 			t.Fatal(err)
 		}
 		k.publish(t, p, p.target, false)
 	}
-	// Written by the client, and not sent yet.
-	if err := os.WriteFile(filepath.Join(dirty.target, "file"), make([]byte, mib), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(written.target, "file"), make([]byte, mib), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	resume := freeze(t, "nfs-operator", "ganesha.nfsd")
 	defer resume()
 
 	atMost(t, 10*time.Second, "stats", func() error {
-		_, err := k.node.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: clean.handle, VolumePath: clean.target})
+		_, err := k.node.NodeGetVolumeStats(t.Context(), &csi.NodeGetVolumeStatsRequest{VolumeId: idle.handle, VolumePath: idle.target})
 		if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.Aborted && code != codes.OK {
 			return err
 		}
 		return nil
 	})
-	atMost(t, 5*time.Second, "stage of what is staged", func() error { return k.stage(t, clean) })
-	for _, p := range []pod{clean, dirty} {
+	atMost(t, 5*time.Second, "stage of what is staged", func() error { return k.stage(t, idle) })
+	for _, p := range []pod{idle, written} {
 		atMost(t, 5*time.Second, "unpublish", func() error {
 			_, err := k.node.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: p.handle, TargetPath: p.target})
 			return err
 		})
 	}
 	atMost(t, 40*time.Second, "unstage", func() error {
-		_, err := k.node.NodeUnstageVolume(t.Context(), &csi.NodeUnstageVolumeRequest{VolumeId: dirty.handle, StagingTargetPath: dirty.staging})
+		_, err := k.node.NodeUnstageVolume(t.Context(), &csi.NodeUnstageVolumeRequest{VolumeId: written.handle, StagingTargetPath: written.staging})
 		if code := status.Code(err); code != codes.DeadlineExceeded && code != codes.OK {
 			return err
 		}
-		t.Logf("unstage of a volume with unsent data: %v", err)
 		return nil
 	})
 	resume()
-	for _, p := range []pod{clean, dirty} {
+	for _, p := range []pod{idle, written} {
 		eventually(t, "unstaged when the server is back", func() bool {
 			_, err := k.node.NodeUnstageVolume(t.Context(), &csi.NodeUnstageVolumeRequest{VolumeId: p.handle, StagingTargetPath: p.staging})
 			return err == nil
 		})
 	}
-	if info, err := os.Stat(filepath.Join(m.host.DataDir(), "volumes", dirty.id, "file")); err != nil || info.Size() != mib {
+	if info, err := os.Stat(filepath.Join(m.host.DataDir(), "volumes", written.id, "file")); err != nil || info.Size() != mib {
 		t.Errorf("what the pod had written is %v, %v", info, err)
 	}
-	for _, p := range []pod{clean, dirty} {
+	for _, p := range []pod{idle, written} {
 		eventually(t, "access closed", func() bool { return len(k.nodesOf(t, p)) == 0 })
 	}
 }
