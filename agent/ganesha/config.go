@@ -82,7 +82,8 @@ func RenderServer(c Config, exports []Export) (string, error) {
 
 // Access_Type None in the defaults and in every export: where no CLIENT block matches, the export's own type holds, so
 // anything else would open a volume to everybody when its last grant is closed. Blocking locks can deadlock Ganesha
-// (nfs-ganesha#1349); clients poll instead. The recovery backend fs loses locks at random, fs_ng does not.
+// (nfs-ganesha#1349); clients poll instead. The recovery backend fs loses locks at random, fs_ng does not. Ids go over the wire as
+// numbers, yet idmapping stays active: without it Ganesha 15.2 refuses more than a quarter of all chowns, at random, as invalid.
 const serverTemplate = `NFS_CORE_PARAM {
 	NFS_Port = %d;
 	Protocols = 4;
@@ -110,7 +111,7 @@ NFSv4 {
 }
 GRPC { Grpc_Enable = false; }
 NFS_KRB5 { Active_krb5 = false; }
-DIRECTORY_SERVICES { Idmapping_Active = false; }
+DIRECTORY_SERVICES { Idmapping_Active = true; }
 EXPORT_DEFAULTS { Access_Type = None; Protocols = 4; Transports = TCP; SecType = sys; }
 `
 

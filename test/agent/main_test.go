@@ -47,6 +47,7 @@ func TestAServingAgent(t *testing.T) {
 		"single-node volume on one living node": testASingleNodeVolumeIsOpenOnOneLivingNode,
 		"callers without the role are refused":  testCallersWithoutTheRoleAreRefused,
 		"ids that are no ids reach nothing":     testIDsThatAreNoIDsReachNothing,
+		"chown never fails":                     testChownNeverFails,
 		"snapshot, restore and clone":           testSnapshotRestoreAndClone,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, h) })
