@@ -77,7 +77,7 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	dir := filepath.Join(o.kubeletDir, "plugins", names.Driver)
 	mounter := mount.NewLinux()
 	nameClient(ctx, log, mounter, core.Nodes(), o.nodeName)
-	keeper, err := nodecert.New(filepath.Join(dir, "pki"), o.nodeName, certificates.CertificateSigningRequests(), log)
+	keeper, err := nodecert.New(filepath.Join(dir, "pki"), o.nodeName, o.caFile, certificates.CertificateSigningRequests(), log)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	pool := agents.NewPool(keeper.Source(o.caFile), agents.DialReserved)
+	pool := agents.NewPool(keeper.Source(), agents.DialReserved)
 	defer pool.Close()
 	finder := agents.NewNode(pool, net.DefaultResolver, o.namespace, state)
 	client := func() (*agentv1.Client, error) { return announce.Client(bootID) }

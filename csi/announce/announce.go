@@ -29,6 +29,8 @@ const (
 	// nothing left is told so without haste, for it may be gone for good.
 	retryInUse = time.Second
 	retryIdle  = time.Minute
+	// connectTimeout bounds the wait for a server's agent; after it the server is looked for anew.
+	connectTimeout = time.Minute
 	// goodbyeTimeout bounds an attempt to tell an agent that this node has nothing left.
 	goodbyeTimeout = 10 * time.Second
 )
@@ -177,7 +179,9 @@ func (a *Announcer) session(ctx context.Context, shard volumeid.Shard, news <-ch
 		return false, err
 	}
 	// With WaitForReady the stream begins the moment that the server is back.
+	giveUp := time.AfterFunc(connectTimeout, cancel)
 	stream, err := agent.Client.Announce(ctx, grpc.WaitForReady(true))
+	giveUp.Stop()
 	if err != nil {
 		return false, err
 	}

@@ -48,8 +48,8 @@ const (
 	askAgain = 12 * time.Hour
 	// retryPeriod is the pause after a failure.
 	retryPeriod = 15 * time.Second
-	// checkPeriod is how often the certificate's age is looked at.
-	checkPeriod = time.Hour
+	// checkPeriod is how often the certificate is looked at.
+	checkPeriod = time.Minute
 )
 
 var (
@@ -61,24 +61,25 @@ var (
 type Keeper struct {
 	dir      string
 	node     string
+	caFile   string
 	requests Requests
 	log      logr.Logger
 	now      func() time.Time
 }
 
-// New makes a Keeper for a directory that only root can read.
-func New(dir, node string, requests Requests, log logr.Logger) (*Keeper, error) {
+// New makes a Keeper for a directory that only root can read; caFile is the bundle that all parts trust.
+func New(dir, node, caFile string, requests Requests, log logr.Logger) (*Keeper, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &Keeper{dir: dir, node: node, requests: requests, log: log, now: time.Now}, nil
+	return &Keeper{dir: dir, node: node, caFile: caFile, requests: requests, log: log, now: time.Now}, nil
 }
 
-// Source is the certificate with the bundle of caFile. It can be used before the first certificate is there: until
-// then handshakes fail.
-func (k *Keeper) Source(caFile string) *pki.Source {
+// Source is the certificate with the bundle. It can be used before the first certificate is there: until then
+// handshakes fail.
+func (k *Keeper) Source() *pki.Source {
 	file := filepath.Join(k.dir, certFile)
-	return pki.FileSource(file, file, caFile)
+	return pki.FileSource(file, file, k.caFile)
 }
 
 // Run gets and renews the certificate until the context ends.
@@ -98,7 +99,8 @@ func (k *Keeper) Run(ctx context.Context) error {
 	return nil
 }
 
-// needed reports whether there is no certificate for this node, or two thirds of its life are over.
+// needed reports whether there is no certificate for this node, or two thirds of its life are over, or agents would
+// not trust it: its authority is not in the bundle any more.
 func (k *Keeper) needed() bool {
 	text, err := os.ReadFile(filepath.Join(k.dir, certFile))
 	if err != nil {
@@ -109,7 +111,20 @@ func (k *Keeper) needed() bool {
 		return true
 	}
 	id, err := pki.IdentityOf(cert)
-	return err != nil || id != k.identity() || !k.now().Before(pki.RenewalTime(cert))
+	return err != nil || id != k.identity() || !k.now().Before(pki.RenewalTime(cert)) || k.distrusted(cert)
+}
+
+func (k *Keeper) distrusted(cert *x509.Certificate) bool {
+	bundle, err := os.ReadFile(k.caFile)
+	if err != nil {
+		return false // no news
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(bundle) {
+		return false
+	}
+	_, err = cert.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: k.now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return err != nil
 }
 
 func (k *Keeper) identity() pki.Identity { return pki.Identity{Role: pki.RoleNode, Name: k.node} }

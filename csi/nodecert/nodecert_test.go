@@ -90,7 +90,7 @@ func (m *manager) sign(r *certificatesv1.CertificateSigningRequest) error {
 
 func keeper(t *testing.T, dir string, m *manager) *Keeper {
 	t.Helper()
-	k, err := New(dir, "node-1", m, testr.New(t))
+	k, err := New(dir, "node-1", filepath.Join(dir, "ca.crt"), m, testr.New(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,6 +178,29 @@ func TestRefusedAnswers(t *testing.T) {
 				t.Errorf("%d requests, want 2", len(m.requests))
 			}
 		})
+	}
+}
+
+func TestNewAuthorityMeansNewCertificate(t *testing.T) {
+	dir, m := t.TempDir(), newManager(t, "node-1")
+	k := keeper(t, dir, m)
+	trust := func() {
+		t.Helper()
+		if err := os.WriteFile(k.caFile, m.authority.Bundle(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	trust()
+	if err := k.obtain(t.Context()); err != nil || k.needed() {
+		t.Fatalf("obtain: %v, still needed: %v", err, k.needed())
+	}
+	m.authority = newManager(t, "node-1").authority // the Secret was lost
+	trust()
+	if !k.needed() {
+		t.Fatal("not needed although no agent trusts it")
+	}
+	if err := k.obtain(t.Context()); err != nil || k.needed() {
+		t.Errorf("obtain: %v, still needed: %v", err, k.needed())
 	}
 }
 
