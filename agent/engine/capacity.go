@@ -13,7 +13,35 @@ type Capacity struct {
 	Available int64 // size of the largest volume that can be made
 	Used      int64 // of the file system
 	Trash     int64 // what the trash takes; part of Allocated
-	Archived  int   // volumes in the archive
+}
+
+// Holdings is what would be lost with the disk.
+type Holdings struct {
+	Volumes   int // in service, or being deleted with their data still in place
+	Snapshots int
+	Archived  int // deleted volumes whose data are kept: in the archive, or retained in their place
+}
+
+// Holdings counts what is there.
+func (e *Engine) Holdings() (Holdings, error) {
+	var h Holdings
+	// The records first: a delete moves from them to the archive, and may be counted twice, but is never missed.
+	for _, v := range e.Store.Volumes() {
+		switch v.State {
+		case store.StateReady, store.StateDeleting:
+			h.Volumes++
+		case store.StateRetained:
+			h.Archived++
+		case store.StateCreating: // nobody was told of it
+		}
+	}
+	h.Snapshots = len(e.Snapshots("", ""))
+	archive, err := e.Store.ListArchive()
+	if err != nil {
+		return Holdings{}, err
+	}
+	h.Archived += len(archive)
+	return h, nil
 }
 
 // Capacity adds up what is promised.
@@ -61,7 +89,6 @@ func (e *Engine) addDiscarded(c *Capacity) error {
 	if err != nil {
 		return err
 	}
-	c.Archived = len(archive)
 	for i, d := range append(trash, archive...) {
 		charged, err := e.charged(d.ProjectID)
 		if err != nil {

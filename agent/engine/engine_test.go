@@ -435,3 +435,22 @@ func readFile(path string) string {
 	}
 	return string(text)
 }
+
+func TestRetainedAndHalfDeletedVolumesAreHeld(t *testing.T) {
+	f := newFixture(t)
+	for _, policy := range []store.OnDelete{store.OnDeleteDelete, store.OnDeleteArchive, store.OnDeleteRetain} {
+		r := request("pvc-"+string(policy), gib)
+		r.Spec.OnDelete = policy
+		if err := f.Delete(t.Context(), f.create(r).ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	v := f.create(request("half", gib))
+	v.State = store.StateDeleting
+	if err := f.Store.PutVolume(v); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := f.Holdings(); err != nil || h != (Holdings{Volumes: 1, Archived: 2}) {
+		t.Errorf("holds %+v, %v", h, err)
+	}
+}

@@ -43,7 +43,7 @@ func (m *metrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 
 var (
 	bytesDescription    = prometheus.NewDesc("nfs_operator_server_bytes", "Bytes of the data disk.", []string{"kind"}, nil)
-	volumesDescription  = prometheus.NewDesc("nfs_operator_server_volumes", "Volumes in service.", nil, nil)
+	volumesDescription  = prometheus.NewDesc("nfs_operator_server_volumes", "Volumes in service or being deleted.", nil, nil)
 	servingDescription  = prometheus.NewDesc("nfs_operator_server_serving", "1 when clients are served.", nil, nil)
 	restartsDescription = prometheus.NewDesc("nfs_operator_server_ganesha_restarts_total", "Restarts of Ganesha since the agent's start.", nil, nil)
 )

@@ -102,15 +102,21 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	if core == nil {
 		return st
 	}
-	st.Volumes = int32(len(core.Engine.Volumes("")))
-	st.Snapshots = int32(len(core.Engine.Snapshots("", "")))
 	st.Nodes = core.Access.Announcing()
+	holds, err := core.Engine.Holdings()
+	if err != nil {
+		// An answer that the server serves and holds nothing could cost the disk.
+		s.Log.Error(err, "Cannot count what the disk holds")
+		st.Serving, st.Reason, st.Message = false, reasonDiskFailed, err.Error()
+		return st
+	}
+	st.Volumes, st.Snapshots, st.Archived = int32(holds.Volumes), int32(holds.Snapshots), int32(holds.Archived)
 	capacity, err := core.Engine.Capacity()
 	if err != nil {
 		s.Log.Error(err, "Cannot read the capacity")
 		return st
 	}
 	st.Capacity = service.CapacityTo(capacity)
-	st.TrashBytes, st.Archived = capacity.Trash, int32(capacity.Archived)
+	st.TrashBytes = capacity.Trash
 	return st
 }

@@ -1695,9 +1695,9 @@ type ServerStatus struct {
 	KernelVersion   string                 `protobuf:"bytes,7,opt,name=kernel_version,json=kernelVersion,proto3" json:"kernel_version,omitempty"`
 	MkfsOptions     string                 `protobuf:"bytes,8,opt,name=mkfs_options,json=mkfsOptions,proto3" json:"mkfs_options,omitempty"` // name of the option set that the disk was formatted with
 	Capacity        *Capacity              `protobuf:"bytes,9,opt,name=capacity,proto3" json:"capacity,omitempty"`
-	Volumes         int32                  `protobuf:"varint,10,opt,name=volumes,proto3" json:"volumes,omitempty"`
+	Volumes         int32                  `protobuf:"varint,10,opt,name=volumes,proto3" json:"volumes,omitempty"` // in service, or being deleted
 	Snapshots       int32                  `protobuf:"varint,11,opt,name=snapshots,proto3" json:"snapshots,omitempty"`
-	Archived        int32                  `protobuf:"varint,12,opt,name=archived,proto3" json:"archived,omitempty"`
+	Archived        int32                  `protobuf:"varint,12,opt,name=archived,proto3" json:"archived,omitempty"` // archived or retained volumes
 	TrashBytes      int64                  `protobuf:"varint,13,opt,name=trash_bytes,json=trashBytes,proto3" json:"trash_bytes,omitempty"`
 	GaneshaRestarts int32                  `protobuf:"varint,14,opt,name=ganesha_restarts,json=ganeshaRestarts,proto3" json:"ganesha_restarts,omitempty"`
 	Nodes           []string               `protobuf:"bytes,15,rep,name=nodes,proto3" json:"nodes,omitempty"` // nodes that announce themselves now
