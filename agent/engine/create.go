@@ -96,7 +96,7 @@ func (e *Engine) findOrBegin(id string, r CreateRequest) (store.Volume, error) {
 		if err := e.finishDelete(v); err != nil {
 			return store.Volume{}, err
 		}
-		ok = false
+		v, ok = e.Store.Volume(id) // it stays when its data are retained
 	}
 	if ok {
 		return v, r.fits(v)

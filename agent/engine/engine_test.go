@@ -454,3 +454,21 @@ func TestRetainedAndHalfDeletedVolumesAreHeld(t *testing.T) {
 		t.Errorf("holds %+v, %v", h, err)
 	}
 }
+
+func TestACutOffDeleteThatRetainsIsNotHandedOutAgain(t *testing.T) {
+	f := newFixture(t)
+	r := request("pvc-1", gib)
+	r.Spec.OnDelete = store.OnDeleteRetain
+	v := f.create(r)
+	v.State = store.StateDeleting
+	if err := f.Store.PutVolume(v); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, err := f.Create(t.Context(), r)
+		wantError(t, err, ErrExists)
+	}
+	if now, _ := f.Store.Volume(v.ID); now.State != store.StateRetained {
+		t.Errorf("state %q", now.State)
+	}
+}
