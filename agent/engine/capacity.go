@@ -67,9 +67,15 @@ func (e *Engine) capacity() (Capacity, error) {
 		c.Allocated += promise
 	}
 	for _, s := range e.Store.Snapshots() {
+		if _, counted := e.pending[snapshotKey(s.ID)]; counted {
+			continue
+		}
 		charged, err := e.charged(s.ProjectID)
 		if err != nil {
 			return Capacity{}, err
+		}
+		if s.State == store.StateCreating { // the copy has not taken all of it yet
+			charged = max(charged, s.NeededBytes)
 		}
 		c.Allocated += charged
 	}

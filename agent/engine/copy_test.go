@@ -144,3 +144,35 @@ func TestACopyThatWasCutOffStartsAgain(t *testing.T) {
 		return now.State == store.StateReady && now.ProjectID != s.ProjectID && readFile(f.Store.SnapshotDir(s.ID)) == "data"
 	})
 }
+
+func TestASnapshotKeepsItsSpaceUntilItsCopyHasIt(t *testing.T) {
+	f := newFixture(t)
+	v := f.create(request("pvc-1", 40*gib))
+	f.fs.use(v.ProjectID, 30*gib)
+	before, err := f.Capacity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s, err := f.CreateSnapshot(ctx, "snap", v.ID) // nobody works
+	if err != nil || s.State != store.StateCreating {
+		t.Fatalf("snapshot %+v, %v", s, err)
+	}
+	for _, step := range []string{"begun", "restarted"} {
+		if c, err := f.Capacity(); err != nil || c.Allocated != before.Allocated+30*gib {
+			t.Errorf("%s: %d bytes allocated, %d before, %v", step, c.Allocated, before.Allocated, err)
+		}
+		_, err = f.CreateSnapshot(ctx, "another", v.ID)
+		wantError(t, err, ErrNoSpace)
+		f.restart()
+	}
+	f.work()
+	eventually(t, func() bool {
+		s, _ := f.Store.Snapshot(s.ID)
+		return s.State == store.StateReady
+	})
+	if c, err := f.Capacity(); err != nil || c.Allocated != before.Allocated+mib {
+		t.Errorf("ready: %d bytes allocated, %d before, %v", c.Allocated, before.Allocated, err)
+	}
+}

@@ -65,7 +65,7 @@ func (e *Engine) beginSnapshot(id, name, source string) (store.Snapshot, error) 
 		return store.Snapshot{}, err
 	}
 	s := store.Snapshot{
-		ID: id, Name: name, SourceVolume: source, Bytes: v.Spec.Bytes, ProjectID: project,
+		ID: id, Name: name, SourceVolume: source, Bytes: v.Spec.Bytes, NeededBytes: needed, ProjectID: project,
 		State: store.StateCreating, Created: e.Now().UTC(),
 	}
 	return s, e.Store.PutSnapshot(s)

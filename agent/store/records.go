@@ -74,7 +74,8 @@ type Snapshot struct {
 	ID           string    `json:"id"`
 	Name         string    `json:"name"` // the CSI name
 	SourceVolume string    `json:"sourceVolume"`
-	Bytes        int64     `json:"bytes"` // size of the source when it was taken: the least that it can be restored to
+	Bytes        int64     `json:"bytes"`                 // size of the source when it was taken: the least that it can be restored to
+	NeededBytes  int64     `json:"neededBytes,omitempty"` // set aside until it is ready: what the source took when it was begun
 	ProjectID    uint32    `json:"projectID"`
 	State        State     `json:"state"`
 	Created      time.Time `json:"created"`
