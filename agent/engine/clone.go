@@ -42,13 +42,17 @@ func (e *Engine) checkSource(r CreateRequest, bytes int64) error {
 // buildCopy fills a volume from its source. The copy goes on when the caller gives up, and holds the volume's lock (release) until it
 // ends: calls repeated meanwhile are told to come again.
 func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) (store.Volume, error) {
-	running, err := e.jobs.start(volumeKey(v.ID), func(ctx context.Context) error {
+	running, fresh, err := e.jobs.start(volumeKey(v.ID), func(ctx context.Context) error {
 		defer release()
 		return e.copyVolume(ctx, v)
 	})
 	if err != nil {
 		release()
 		return store.Volume{}, err
+	}
+	if !fresh { // one that has given up its lock, and is just ending
+		release()
+		return store.Volume{}, fmt.Errorf("%w: volume %q is being copied", ErrBusy, v.Name)
 	}
 	if err := running.wait(ctx, copyPatience); errors.Is(err, ErrBusy) {
 		return store.Volume{}, fmt.Errorf("%w: volume %q is being copied", ErrBusy, v.Name)

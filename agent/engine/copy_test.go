@@ -176,3 +176,24 @@ func TestASnapshotKeepsItsSpaceUntilItsCopyHasIt(t *testing.T) {
 		t.Errorf("ready: %d bytes allocated, %d before, %v", c.Allocated, before.Allocated, err)
 	}
 }
+
+func TestACopyThatIsJustEndingLeavesNoLockBehind(t *testing.T) {
+	f := newFixture(t)
+	v := f.create(request("pvc-1", gib))
+	r := request("cloned", gib)
+	r.SourceVolume = v.ID
+	key := volumeKey(store.ID(r.Name))
+	ending, fresh, err := f.jobs.start(key, func(context.Context) error { return nil }) // has given up its lock, has not finished
+	if err != nil || !fresh {
+		t.Fatalf("fresh %t, %v", fresh, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = f.Create(ctx, r)
+	wantError(t, err, ErrBusy)
+	f.work()
+	<-ending.done
+	if got := f.create(r); got.State != store.StateReady {
+		t.Errorf("volume %+v", got)
+	}
+}

@@ -33,21 +33,21 @@ func newJobs() *jobs {
 	return &jobs{byKey: map[string]*job{}, queue: make(chan func(context.Context), maxQueued)}
 }
 
-// start queues a job, unless one with this key is there already.
-func (j *jobs) start(key string, work func(context.Context) error) (*job, error) {
+// start queues a job, unless one with this key is there already: then it returns that one, not fresh, and work will not run.
+func (j *jobs) start(key string, work func(context.Context) error) (running *job, fresh bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if running, ok := j.byKey[key]; ok {
-		return running, nil
+		return running, false, nil
 	}
-	fresh := &job{done: make(chan struct{})}
+	running = &job{done: make(chan struct{})}
 	select {
-	case j.queue <- func(ctx context.Context) { j.finish(key, fresh, work(ctx)) }:
+	case j.queue <- func(ctx context.Context) { j.finish(key, running, work(ctx)) }:
 	default:
-		return nil, errors.Join(ErrBusy, errors.New("too many copies are waiting"))
+		return nil, false, errors.Join(ErrBusy, errors.New("too many copies are waiting"))
 	}
-	j.byKey[key] = fresh
-	return fresh, nil
+	j.byKey[key] = running
+	return running, true, nil
 }
 
 func (j *jobs) finish(key string, f *job, err error) {

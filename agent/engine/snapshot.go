@@ -87,7 +87,8 @@ func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Sna
 }
 
 func (e *Engine) startSnapshot(id string) (*job, error) {
-	return e.jobs.start(snapshotKey(id), func(ctx context.Context) error { return e.copySnapshot(ctx, id) })
+	running, _, err := e.jobs.start(snapshotKey(id), func(ctx context.Context) error { return e.copySnapshot(ctx, id) })
+	return running, err
 }
 
 // copySnapshot makes the tree beside its place and moves it there. It never goes on with what an earlier try has left: that would mix
