@@ -56,6 +56,8 @@ type scope struct {
 	shards []*shardState
 	// released is true once all servers were found empty for the deletion; set by keepWhileInUse.
 	released bool
+	// deleting is true once the deletion has passed keepWhileInUse, and takes things away.
+	deleting bool
 	// waiting says what the deletion waits for; set by the steps of the deletion.
 	waiting *reason
 	// gone is true when the finalizer was removed, and there is no status to write.

@@ -11,6 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -30,13 +32,14 @@ const settleInterval = 5 * time.Second
 func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	used, why := s.inUse()
 	s.released = releasedBefore(s.before)
-	if used && s.released && why.word == reasonServerUnreachable {
-		return nil, nil // we have stopped it ourselves, after it was empty
+	if s.released && (!used || why.word == reasonServerUnreachable) { // we have stopped it ourselves, after it was empty
+		s.deleting = true
+		for _, shard := range s.shards {
+			shard.InUse = false // whatever could not be asked since
+		}
+		return nil, nil
 	}
 	if !used {
-		if s.released || s.neverServed() {
-			return nil, nil
-		}
 		s.released = true // written to the status before anything is deleted
 		s.waiting = &reason{reasonReleased, why.sentence + "; the servers are about to be stopped"}
 		return &ctrl.Result{RequeueAfter: settleInterval}, nil
@@ -94,6 +97,9 @@ func (r *Reconciler) releaseDisks(ctx context.Context, s *scope) (*ctrl.Result, 
 }
 
 func (r *Reconciler) releaseDisk(ctx context.Context, shard *shardState) error {
+	if err := r.unguard(ctx, shard.Claim); err != nil {
+		return err
+	}
 	remove := shard.Backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete
 	if remove && shard.volume != nil {
 		volume := server.ReleasedVolume(shard.Shard, shard.volume)
@@ -120,22 +126,31 @@ func (r *Reconciler) deleteRest(ctx context.Context, s *scope) (*ctrl.Result, er
 			return nil, err
 		}
 	}
-	for _, shard := range s.shards {
-		if err := r.unguardService(ctx, shard); err != nil {
-			return nil, err
-		}
+	services := &corev1.ServiceList{}
+	if err := r.Client.List(ctx, services, r.ofBackend(s)...); err != nil {
+		return nil, fmt.Errorf("list services: %w", err)
+	}
+	var errs []error
+	for i := range services.Items {
+		errs = append(errs, r.unguard(ctx, &services.Items[i]))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
 	}
 	return nil, r.deleteLabelled(ctx, s, &corev1.ServiceList{})
 }
 
-// unguardService takes off the label by which admission refuses the deletion, if it is still there.
-func (r *Reconciler) unguardService(ctx context.Context, shard *shardState) error {
-	service, err := find(ctx, r.Client, client.ObjectKey{Namespace: r.Namespace, Name: shard.Name()}, &corev1.Service{})
-	if err != nil || service == nil || !service.DeletionTimestamp.IsZero() {
-		return err
+// unguard takes off the label by which admission refuses the deletion, whoever has set it: an object that was restored
+// from a backup has it from another field manager as well, and applying it without the label would not remove it.
+func (r *Reconciler) unguard(ctx context.Context, obj client.Object) error {
+	if _, guarded := obj.GetLabels()[meta.LabelInUse]; !guarded {
+		return nil
 	}
-	_, err = apply.Object(ctx, r.Client, &corev1.Service{}, server.Service(shard.Shard), corev1ac.ExtractService)
-	return err
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":{"labels":{%q:null}}}`, meta.LabelInUse))
+	if err := r.Client.Patch(ctx, obj, patch); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("take label %s off %T %s: %w", meta.LabelInUse, obj, obj.GetName(), err)
+	}
+	return nil
 }
 
 func (r *Reconciler) releaseFinalizer(ctx context.Context, s *scope) (*ctrl.Result, error) {

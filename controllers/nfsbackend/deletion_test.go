@@ -3,14 +3,20 @@
 package nfsbackend
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
@@ -74,6 +80,89 @@ func TestRetainKeepsTheDiskForAnotherBackendOfTheName(t *testing.T) {
 	w.Expect(*claim.Spec.StorageClassName).To(Equal("local-block"))
 	w.Expect(claim.Finalizers).To(ContainElement(names.Finalizer))
 	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(BeEquivalentTo("True"), "the adopted disk may hold volumes")
+}
+
+// inUseLabels tells which guarded operands carry the label by which admission refuses their deletion.
+func (w *world) inUseLabels() []string {
+	w.t.Helper()
+	var guarded []string
+	claim, service := &corev1.PersistentVolumeClaim{}, &corev1.Service{}
+	if !w.gone(w.claimKey(), claim) && claim.Labels[meta.LabelInUse] != "" {
+		guarded = append(guarded, "claim")
+	}
+	if !w.gone(w.shard(), service) && service.Labels[meta.LabelInUse] != "" {
+		guarded = append(guarded, "service")
+	}
+	return guarded
+}
+
+func TestEmptiedBackendGoesInSpiteOfTheDeleteGuards(t *testing.T) {
+	for _, policy := range []v1alpha1.DeletionPolicy{v1alpha1.DeletionRetain, v1alpha1.DeletionDelete} {
+		t.Run(string(policy), func(t *testing.T) {
+			testenv.InstallPolicies(t)
+			w := newWorld(t)
+			w.create(func(b *v1alpha1.NFSBackend) { b.Spec.DeletionPolicy = policy })
+			w.ready(3)
+			w.Expect(w.inUseLabels()).To(Equal([]string{"claim", "service"}))
+			w.Expect(w.c.Delete(t.Context(), w.backend())).To(MatchError(ContainSubstring("is in use")))
+
+			// The last volume goes, and the backend right after it.
+			backend := w.backend()
+			backend.Annotations = map[string]string{names.AnnotationAllowDeletion: w.name}
+			w.Expect(w.c.Update(t.Context(), backend)).To(Succeed())
+			w.delete()
+			w.agents.status = serving(0)
+			w.settle()
+			w.Expect(w.backendGone()).To(BeTrue())
+			w.Expect(w.gone(w.shard(), &corev1.Service{})).To(BeTrue())
+			w.Expect(w.inUseLabels()).To(BeEmpty(), "the retained claim may be deleted by hand")
+			claim := &corev1.PersistentVolumeClaim{}
+			if policy == v1alpha1.DeletionRetain {
+				w.get(w.claimKey(), claim)
+				w.Expect(claim.DeletionTimestamp).To(BeNil())
+			} else if !w.gone(w.claimKey(), claim) {
+				w.Expect(claim.DeletionTimestamp).NotTo(BeNil())
+			}
+		})
+	}
+}
+
+// Another field manager (a restore from a backup) owns the label too, and every pass is cut off at its first deletion.
+func TestDeletionThatWasCutOffGoesOn(t *testing.T) {
+	testenv.InstallPolicies(t)
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	for _, obj := range []client.Object{&corev1.Service{}, &corev1.PersistentVolumeClaim{}} {
+		key := w.shard()
+		if _, ok := obj.(*corev1.PersistentVolumeClaim); ok {
+			key = w.claimKey()
+		}
+		w.get(key, obj)
+		obj.GetLabels()[meta.LabelInUse] = "true"
+		w.Expect(w.c.Update(t.Context(), obj)).To(Succeed())
+	}
+	w.delete()
+	whole := w.r.Client
+	for range 12 {
+		once := false
+		w.r.Client = interceptor.NewClient(whole.(client.WithWatch), interceptor.Funcs{
+			Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
+				if once {
+					return errors.New("cut off")
+				}
+				once = true
+				return c.Delete(ctx, obj, opts...)
+			},
+		})
+		request := reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}}
+		if _, err := w.r.Reconcile(t.Context(), request); err != nil && !w.backendGone() {
+			w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionFailed"))
+		}
+	}
+	w.Expect(w.backendGone()).To(BeTrue())
+	w.Expect(w.gone(w.shard(), &corev1.Service{})).To(BeTrue())
+	w.Expect(w.inUseLabels()).To(BeEmpty())
 }
 
 func TestDeleteGivesTheDiskBack(t *testing.T) {

@@ -62,16 +62,6 @@ func (s *scope) inUse() (bool, reason) {
 	return used, found
 }
 
-// neverServed: no CSI controller can have used any of the servers.
-func (s *scope) neverServed() bool {
-	for _, shard := range s.shards {
-		if shard.ServerID != "" {
-			return false
-		}
-	}
-	return true
-}
-
 // noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.
 func noteServerID(shard *shardState) {
 	shard.ServerID = shard.agent.GetServerId()

@@ -19,6 +19,7 @@ const (
 	reasonServing         = "Serving"
 	reasonDeletionBlocked = "DeletionBlocked"
 	reasonApplyFailed     = "ApplyFailed"
+	reasonDeletionFailed  = "DeletionFailed"
 	reasonExternal        = "ExternalNotSupported"
 	reasonDiskDeleted     = "DiskBeingDeleted"
 	reasonPodFailing      = "PodFailing"
@@ -36,7 +37,7 @@ var stallingReasons = []string{
 }
 
 // warningReasons are those of the others that people should look at.
-var warningReasons = []string{reasonDeletionBlocked, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed"}
+var warningReasons = []string{reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed"}
 
 // summarize computes the status from what the pass has found. It reads no clock and no API.
 func summarize(s *scope, err error) {
@@ -60,6 +61,8 @@ func setReady(s *scope, set conditions.Setter, err error) {
 	switch {
 	case isTerminal(err):
 		set.Stalled(reasonExternal, errExternal.Error())
+	case err != nil && s.deleting:
+		set.Progressing(reasonDeletionFailed, err.Error())
 	case err != nil:
 		set.Progressing(reasonApplyFailed, err.Error())
 	case s.waiting != nil:

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -204,6 +205,48 @@ func ClaimDriver(t *testing.T, namespace string) {
 			t.Error(err)
 		}
 	})
+}
+
+// InstallPolicies applies config/admission for the time of a test, and returns when it is in force.
+func InstallPolicies(t *testing.T) {
+	t.Helper()
+	c := Client(t)
+	guarded := map[string]string{"app.kubernetes.io/managed-by": "nfs-operator", "storage.nfs-operator.io/in-use": "true"}
+	probe := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "policy-probe", Namespace: Namespace, Labels: guarded},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 2049}}},
+	}
+	if err := c.Create(t.Context(), probe); err != nil {
+		t.Fatal(err)
+	}
+	awaitRefusal := func(refused bool) {
+		t.Helper()
+		for range 100 {
+			if err := c.Delete(context.Background(), probe, client.DryRunAll); (err != nil) == refused {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		t.Fatalf("the API server never came to refuse deletions: %t", refused)
+	}
+	objects := ReadObjects(t, "config", "admission", "delete_guard.yaml")
+	t.Cleanup(func() {
+		for _, obj := range objects {
+			if err := client.IgnoreNotFound(c.Delete(context.Background(), obj)); err != nil {
+				t.Error(err)
+			}
+		}
+		awaitRefusal(false)
+		if err := c.Delete(context.Background(), probe); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, obj := range objects {
+		if err := c.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	awaitRefusal(true)
 }
 
 // Recorder keeps the events' texts. A test that does not read them is not held up by them.
