@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"os"
 	"testing"
 	"time"
 
@@ -196,4 +197,65 @@ func TestACopyThatIsJustEndingLeavesNoLockBehind(t *testing.T) {
 	if got := f.create(r); got.State != store.StateReady {
 		t.Errorf("volume %+v", got)
 	}
+}
+
+// unready is what is left when the record could not be written after the tree was placed.
+func (f *fixture) unready(s store.Snapshot) {
+	f.t.Helper()
+	s.State = store.StateCreating
+	if err := f.Store.PutSnapshot(s); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func TestASnapshotThatWasPlacedButNotRecordedIsMadeAnew(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	v := f.create(request("pvc-1", gib))
+	writeFile(t, f, v.ID, "before")
+	s, err := f.CreateSnapshot(t.Context(), "snap", v.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.unready(s)
+	writeFile(t, f, v.ID, "after")
+	again, err := f.CreateSnapshot(t.Context(), "snap", v.ID)
+	if err != nil || again.State != store.StateReady || again.ProjectID == s.ProjectID || readFile(f.Store.SnapshotDir(s.ID)) != "after" {
+		t.Errorf("snapshot %+v, %v", again, err)
+	}
+}
+
+func TestWhatCannotBeRepairedIsLeftAlone(t *testing.T) {
+	f := newFixture(t)
+	v := f.create(request("pvc-1", gib))
+	stuck := f.create(request("pvc-2", gib))
+	writeFile(t, f, v.ID, "data")
+	writeFile(t, f, stuck.ID, "data")
+	s := store.Snapshot{ID: store.ID("snap"), Name: "snap", SourceVolume: v.ID, Bytes: gib, ProjectID: 1000}
+	stuck.State = store.StateDeleting
+	if err := f.Store.PutVolume(stuck); err != nil {
+		t.Fatal(err)
+	}
+	f.unready(s)
+	// Their names in the trash are taken.
+	for _, d := range []store.Discarded{stuck.Discarded(), s.Discarded()} {
+		if err := os.CopyFS(f.Store.TrashDir(d), os.DirFS(f.Store.VolumeDir(v.ID))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.CopyFS(f.Store.SnapshotDir(s.ID), os.DirFS(f.Store.VolumeDir(v.ID))); err != nil {
+		t.Fatal(err)
+	}
+	f.restart()
+	if n := f.Unrepaired(); n != 2 {
+		t.Errorf("%d objects unrepaired, want 2", n)
+	}
+	if _, err := f.Volume(v.ID); err != nil {
+		t.Errorf("the other volume: %v", err)
+	}
+	f.work()
+	eventually(t, func() bool { // the next try finds another name
+		now, err := f.CreateSnapshot(t.Context(), "snap", v.ID)
+		return err == nil && now.State == store.StateReady && readFile(f.Store.SnapshotDir(s.ID)) == "data"
+	})
 }

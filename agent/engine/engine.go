@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -78,6 +79,7 @@ type Engine struct {
 	pending map[string]int64 // promised to calls whose records are not written yet
 
 	emptyTrash chan struct{} // wakes the worker
+	unrepaired atomic.Int64
 }
 
 // New makes an engine. Repair must be called before anything else is.

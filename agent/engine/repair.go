@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 
@@ -10,24 +9,32 @@ import (
 )
 
 // Repair makes the disk agree with the records after a crash. Nothing may be exported yet. What was being made is rolled back: it was
-// never acknowledged; but a snapshot that was being copied is copied again. What was being deleted is finished. Limits are set as the records say. A volume whose data is
-// missing is reported and left alone.
+// never acknowledged; but a snapshot that was being copied is copied again. What was being deleted is finished. Limits are set as the
+// records say. A volume whose data is missing is reported and left alone. So is an object that cannot be repaired (Unrepaired):
+// the others are served.
 func (e *Engine) Repair() error {
 	if err := e.clearTmp(); err != nil {
 		return err
 	}
+	var unrepaired int64
 	for _, v := range e.Store.Volumes() {
 		if err := e.repairVolume(v); err != nil {
-			return fmt.Errorf("repair volume %s: %w", v.ID, err)
+			e.Log.Error(err, "Cannot repair a volume, leaving it alone", "volume", v.ID, "name", v.Name, "state", v.State)
+			unrepaired++
 		}
 	}
 	for _, s := range e.Store.Snapshots() {
 		if err := e.repairSnapshot(s); err != nil {
-			return fmt.Errorf("repair snapshot %s: %w", s.ID, err)
+			e.Log.Error(err, "Cannot repair a snapshot, leaving it alone", "snapshot", s.ID, "name", s.Name, "state", s.State)
+			unrepaired++
 		}
 	}
+	e.unrepaired.Store(unrepaired)
 	return e.reportOrphans()
 }
+
+// Unrepaired is how many volumes and snapshots the last Repair had to leave alone.
+func (e *Engine) Unrepaired() int { return int(e.unrepaired.Load()) }
 
 func (e *Engine) repairVolume(v store.Volume) error {
 	switch v.State {

@@ -104,9 +104,14 @@ func (e *Engine) copySnapshot(ctx context.Context, id string) error {
 		return fmt.Errorf("%w: volume %s is being deleted", ErrBusy, s.SourceVolume)
 	}
 	defer release()
+	s, err := e.clearSnapshot(s)
+	if err != nil {
+		return err
+	}
 	tmp, place := e.Store.TmpDir(store.KindSnapshot, id), e.Store.SnapshotDir(id)
 	if err := e.copyTree(ctx, "snapshot", id, source, tmp, s.Discarded()); err != nil {
-		return errors.Join(err, e.renewSnapshot(s))
+		_, renewErr := e.renewSnapshot(s)
+		return errors.Join(err, renewErr)
 	}
 	s.State = store.StateReady
 	if err := e.Store.Rename(tmp, place); err != nil {
@@ -130,13 +135,34 @@ func (e *Engine) copyTree(ctx context.Context, what, id, source, tmp string, d s
 }
 
 // renewSnapshot prepares another try. It gets a project of its own: the old one is that of a tree in the trash.
-func (e *Engine) renewSnapshot(s store.Snapshot) error {
+func (e *Engine) renewSnapshot(s store.Snapshot) (store.Snapshot, error) {
 	project, err := e.Store.NewProjectID()
 	if err != nil {
-		return err
+		return s, err
 	}
 	s.ProjectID = project
-	return e.Store.PutSnapshot(s)
+	return s, e.Store.PutSnapshot(s)
+}
+
+// clearSnapshot discards what an earlier try has left, so that there is room for another. What was placed, but not recorded as
+// ready, is not used: nobody knows how old it is.
+func (e *Engine) clearSnapshot(s store.Snapshot) (store.Snapshot, error) {
+	for _, left := range []string{e.Store.SnapshotDir(s.ID), e.Store.TmpDir(store.KindSnapshot, s.ID)} {
+		if _, err := os.Lstat(left); errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		trash := e.Store.TrashDir(s.Discarded())
+		renewed, err := e.renewSnapshot(s) // first: a name in the trash is used once
+		if err != nil {
+			return s, err
+		}
+		s = renewed
+		if err := e.discard(left, trash); err != nil {
+			return s, err
+		}
+		e.wakeTrash()
+	}
+	return s, nil
 }
 
 // DeleteSnapshot deletes a snapshot. What does not exist is deleted.
@@ -196,17 +222,17 @@ func (e *Engine) repairSnapshot(s store.Snapshot) error {
 	case store.StateDeleting:
 		return e.finishDeleteSnapshot(s)
 	case store.StateCreating:
-		// What was placed, but not recorded as ready, is not used: nobody knows how old it is.
-		if err := e.discard(e.Store.SnapshotDir(s.ID), e.Store.TrashDir(s.Discarded())); err != nil {
+		s, err := e.clearSnapshot(s)
+		if err != nil {
 			return err
 		}
 		if _, err := e.Volume(s.SourceVolume); err != nil {
 			return e.Store.RemoveSnapshot(s.ID)
 		}
-		if err := e.renewSnapshot(s); err != nil {
+		if _, err := e.renewSnapshot(s); err != nil { // what clearTmp has moved to the trash has the old project
 			return err
 		}
-		_, err := e.startSnapshot(s.ID)
+		_, err = e.startSnapshot(s.ID)
 		return err
 	default:
 		if _, err := os.Lstat(e.Store.SnapshotDir(s.ID)); err != nil {

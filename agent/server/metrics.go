@@ -42,9 +42,11 @@ func (m *metrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo
 }
 
 var (
-	bytesDescription    = prometheus.NewDesc("nfs_operator_server_bytes", "Bytes of the data disk.", []string{"kind"}, nil)
-	volumesDescription  = prometheus.NewDesc("nfs_operator_server_volumes", "Volumes in service or being deleted.", nil, nil)
-	servingDescription  = prometheus.NewDesc("nfs_operator_server_serving", "1 when clients are served.", nil, nil)
+	bytesDescription      = prometheus.NewDesc("nfs_operator_server_bytes", "Bytes of the data disk.", []string{"kind"}, nil)
+	volumesDescription    = prometheus.NewDesc("nfs_operator_server_volumes", "Volumes in service or being deleted.", nil, nil)
+	servingDescription    = prometheus.NewDesc("nfs_operator_server_serving", "1 when clients are served.", nil, nil)
+	unrepairedDescription = prometheus.NewDesc("nfs_operator_server_unrepaired",
+		"Volumes and snapshots that could not be repaired at the agent's start and were left alone.", nil, nil)
 	restartsDescription = prometheus.NewDesc("nfs_operator_server_ganesha_restarts_total", "Restarts of Ganesha since the agent's start.", nil, nil)
 )
 
@@ -53,7 +55,7 @@ type statusCollector struct{ server *Server }
 
 // Describe implements prometheus.Collector.
 func (statusCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{bytesDescription, volumesDescription, servingDescription, restartsDescription} {
+	for _, d := range []*prometheus.Desc{bytesDescription, volumesDescription, servingDescription, restartsDescription, unrepairedDescription} {
 		ch <- d
 	}
 }
@@ -71,6 +73,12 @@ func (c statusCollector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(servingDescription, prometheus.GaugeValue, serving)
 	ch <- prometheus.MustNewConstMetric(volumesDescription, prometheus.GaugeValue, float64(st.GetVolumes()))
 	ch <- prometheus.MustNewConstMetric(restartsDescription, prometheus.CounterValue, float64(st.GetGaneshaRestarts()))
+	c.server.mu.Lock()
+	e := c.server.engine
+	c.server.mu.Unlock()
+	if e != nil {
+		ch <- prometheus.MustNewConstMetric(unrepairedDescription, prometheus.GaugeValue, float64(e.Unrepaired()))
+	}
 	if st.GetCapacity() == nil {
 		return
 	}

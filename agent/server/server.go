@@ -56,6 +56,7 @@ type Server struct {
 	problem condition // why it does not serve, as long as nfs is nil
 	nfs     *ganesha.Server
 	facts   facts
+	engine  *engine.Engine // nil until the disk has been repaired
 }
 
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
@@ -134,6 +135,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	s.setHostname(record.ServerID)
 	s.mu.Lock()
 	s.nfs = nfs
+	s.engine = e
 	s.facts = readFacts(ctx, record)
 	s.mu.Unlock()
 	s.service.Start(&service.Core{Engine: e, Access: book})
