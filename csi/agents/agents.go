@@ -103,6 +103,5 @@ func (p *Pool) options(shard volumeid.Shard) []grpc.DialOption {
 		grpc.WithIdleTimeout(time.Minute),
 		grpc.WithReadBufferSize(buffer),
 		grpc.WithWriteBufferSize(buffer),
-		grpc.WithSharedWriteBuffer(true),
 	}
 }

@@ -23,9 +23,22 @@ func BootID() (string, error) {
 // Client is how this node can appear to a server, which is not known beforehand: kube-proxy gives a connection the
 // address of the interface by which it leaves, and that changes when the server moves. So it names all of them.
 func Client(bootID string) (*agentv1.Client, error) {
-	addresses, err := net.InterfaceAddrs()
+	interfaces, err := net.Interfaces()
 	if err != nil {
-		return nil, fmt.Errorf("list addresses: %w", err)
+		return nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	var addresses []net.Addr
+	for _, i := range interfaces {
+		// No connection leaves by an interface that is down: kube-proxy's kube-ipvs0, for one, which carries the
+		// address of every Service.
+		if i.Flags&net.FlagUp == 0 {
+			continue
+		}
+		list, err := i.Addrs()
+		if err != nil {
+			return nil, fmt.Errorf("list addresses of %s: %w", i.Name, err)
+		}
+		addresses = append(addresses, list...)
 	}
 	return &agentv1.Client{BootId: bootID, Addresses: global(addresses)}, nil
 }

@@ -24,6 +24,8 @@ type Server struct {
 	Shard   volumeid.Shard
 	Address string // its Service's IP address
 	Serving bool   // as of the last look of the manager
+	// Deleting is whether the backend is being deleted: nothing new may be made there.
+	Deleting bool
 }
 
 // Catalog reads through a client, which should be a cache.
@@ -92,6 +94,7 @@ func servers(b *v1alpha1.NFSBackend) []Server {
 		}
 		list = append(list, Server{
 			Shard: volumeid.Shard{Backend: b.Name, Number: s.Shard}, Address: s.Address, Serving: s.Serving,
+			Deleting: !b.DeletionTimestamp.IsZero(),
 		})
 	}
 	slices.SortFunc(list, func(a, b Server) int { return cmp.Compare(a.Shard.Number, b.Shard.Number) })

@@ -129,7 +129,7 @@ func (c *Controller) DeleteVolume(ctx context.Context, req *csi.DeleteVolumeRequ
 	}
 	v, err := volumeid.ParseVolume(req.GetVolumeId())
 	if err != nil {
-		return &csi.DeleteVolumeResponse{}, nil //nolint:nilerr // CSI: what cannot exist is deleted
+		return &csi.DeleteVolumeResponse{}, nil // CSI: what cannot exist is deleted
 	}
 	release, s, err := c.open(ctx, v)
 	if err != nil {

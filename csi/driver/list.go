@@ -51,7 +51,7 @@ func list[T any](ctx context.Context, c *Controller, servers []catalog.Server, f
 			}
 			want := int32(agentPage)
 			if most > 0 {
-				want = int32(min(agentPage, most-len(entries))) //nolint:gosec // at most agentPage
+				want = int32(min(agentPage, most-len(entries))) // at most agentPage
 			}
 			page, next, err := read(ctx, s, after, want)
 			if err != nil {

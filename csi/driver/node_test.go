@@ -236,7 +236,7 @@ func TestPublishRules(t *testing.T) {
 	if m, _ := f.mounted(t, shared.target); !m.ReadOnly() {
 		t.Error("published writable")
 	}
-	wantCode(t, f.publish(t, shared, shared.target, false), codes.AlreadyExists)
+	wantCode(t, f.publish(t, shared, shared.target, false), codes.Aborted)
 }
 
 func TestUnmountsThatDoNotSucceed(t *testing.T) {

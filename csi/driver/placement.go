@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sync/errgroup"
@@ -47,9 +48,17 @@ func (c *Controller) connectAll(list []catalog.Server) ([]server, error) {
 	return connected, nil
 }
 
-// place finds the server for a new volume: its source's, for copies are made on the server; where a former call has
-// put it, for a repeated call must find the volume wherever it lies; else the one with the most room.
 func (c *Controller) place(ctx context.Context, r createVolume, backend string) (server, error) {
+	s, err := c.choose(ctx, r, backend)
+	if err != nil {
+		return server{}, err
+	}
+	return s, refuseNewVolume(ctx, s, r.name)
+}
+
+// choose finds the server for a new volume: its source's, for copies are made on the server; where a former call has
+// put it, for a repeated call must find the volume wherever it lies; else the one with the most room.
+func (c *Controller) choose(ctx context.Context, r createVolume, backend string) (server, error) {
 	if source, ok := r.source(); ok {
 		if source.Backend != backend {
 			return server{}, invalid("the source lies on NFSBackend %q, but StorageProfile %q makes volumes on NFSBackend %q: "+
@@ -111,13 +120,16 @@ func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityReques
 	if err := checkParameters(req.GetParameters(), volumeParameters); err != nil {
 		return nil, err
 	}
-	if caps := req.GetVolumeCapabilities(); len(caps) > 0 && checkCapabilities(caps) != nil {
-		return &csi.GetCapacityResponse{}, nil // of such volumes there is no room for any
+	if caps := req.GetVolumeCapabilities(); len(caps) > 0 {
+		if err := checkCapabilities(caps); err != nil {
+			return &csi.GetCapacityResponse{}, nil //nolint:nilerr // of such volumes there is no room for any
+		}
 	}
 	list, err := c.offered(ctx, req.GetParameters()[names.ParameterProfile])
 	if err != nil {
 		return nil, toStatus(err)
 	}
+	list = slices.DeleteFunc(list, func(s catalog.Server) bool { return s.Deleting })
 	servers, err := c.connectAll(list)
 	if err != nil {
 		return nil, toStatus(err)

@@ -86,7 +86,7 @@ func (n *Node) publish(ctx context.Context, p publish) error {
 	case ok && published.Device != staged.Device:
 		return status.Errorf(codes.Aborted, "%s is mounted at %s", published.Source, p.target)
 	case ok && published.ReadOnly() && !p.readOnly:
-		return status.Errorf(codes.AlreadyExists, "volume %s is published read-only at %s", p.volume, p.target)
+		return status.Errorf(codes.Aborted, "volume %s is published read-only at %s: unpublish it first", p.volume, p.target)
 	case ok && published.ReadOnly() == p.readOnly:
 		return nil
 	}

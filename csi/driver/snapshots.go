@@ -36,6 +36,9 @@ func (c *Controller) CreateSnapshot(ctx context.Context, req *csi.CreateSnapshot
 	if err != nil {
 		return nil, toStatus(err)
 	}
+	if err := refuseNewSnapshot(ctx, s, req.GetName(), v.ID); err != nil {
+		return nil, toStatus(err)
+	}
 	made, err := s.agent.CreateSnapshot(ctx, &agentv1.CreateSnapshotRequest{Name: req.GetName(), SourceVolumeId: v.ID})
 	if err != nil {
 		return nil, toStatus(agentError(v.Shard, err))
@@ -50,7 +53,7 @@ func (c *Controller) DeleteSnapshot(ctx context.Context, req *csi.DeleteSnapshot
 	}
 	id, err := volumeid.ParseSnapshot(req.GetSnapshotId())
 	if err != nil {
-		return &csi.DeleteSnapshotResponse{}, nil //nolint:nilerr // CSI: what cannot exist is deleted
+		return &csi.DeleteSnapshotResponse{}, nil // CSI: what cannot exist is deleted
 	}
 	key := id.String()
 	if !c.locks.TryAcquire(key) {

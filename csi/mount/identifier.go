@@ -30,7 +30,7 @@ func (l *Linux) SetIdentifier(ctx context.Context, id string) (string, error) {
 	if text := strings.TrimSpace(string(present)); text != "" && text != "(null)" {
 		return text, nil
 	}
-	if err := os.WriteFile(identifierFile, []byte(id), 0); err != nil { //nolint:gosec // the file exists
+	if err := os.WriteFile(identifierFile, []byte(id), 0); err != nil { // the file exists
 		return "", err
 	}
 	return id, nil

@@ -172,7 +172,7 @@ func (l *Linux) Usage(ctx context.Context, path string) (Usage, error) {
 }
 
 // count is a number as CSI has it.
-func count(n uint64) int64 { return int64(min(n, math.MaxInt64)) } //nolint:gosec // not larger than that
+func count(n uint64) int64 { return int64(min(n, math.MaxInt64)) } // not larger than that
 
 // MakeDir implements Mounter.
 func (l *Linux) MakeDir(path string) error { return MakeDir(path) }

@@ -92,7 +92,7 @@ func TestUsageDoesNotKeepUnmountOut(t *testing.T) {
 func hangs(t *testing.T) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), "hang")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil { // a program
 		t.Fatal(err)
 	}
 	return program

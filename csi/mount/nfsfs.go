@@ -21,7 +21,7 @@ func (l *Linux) Filesystems() ([]Filesystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return parseFilesystems(f)
 }
 

@@ -50,6 +50,9 @@ var ours = map[string]bool{
 	"addr": true, "clientaddr": true, "port": true, "proto": true, "mountaddr": true, "mounthost": true,
 	"mountport": true, "mountproto": true, "mountvers": true, "minorversion": true, "remount": true, "bind": true,
 	"udp": true, "rdma": true, "bg": true, "retry": true,
+	// The agent expects what it answered: a server refuses a node that does not mount from the kind of port from which
+	// its control connection came.
+	"resvport": true, "noresvport": true,
 }
 
 // rivals are options of which the last one holds, by what they decide together.

@@ -27,8 +27,8 @@ func TestMakeOptions(t *testing.T) {
 			want: Options{Data: baseText + ",resvport,addr=10.0.0.1"},
 		},
 		"the user's override, with one vers only": {
-			address: "10.0.0.1", agent: []string{"resvport"}, user: []string{"nfsvers=4.1", "soft", "noresvport", "timeo=50"},
-			want: Options{Data: "vers=4.1,soft,timeo=50,retrans=2,proto=tcp,port=2049,noresvport,addr=10.0.0.1"},
+			address: "10.0.0.1", agent: []string{"resvport"}, user: []string{"nfsvers=4.1", "soft", "timeo=50"},
+			want: Options{Data: "vers=4.1,soft,timeo=50,retrans=2,proto=tcp,port=2049,resvport,addr=10.0.0.1"},
 		},
 		"the last of the user's holds": {
 			address: "10.0.0.1", user: []string{"v4.1", "vers=4.2", "nconnect=2,nconnect=8", " noac "},
@@ -57,7 +57,7 @@ func TestOptionsRefused(t *testing.T) {
 	for _, option := range []string{
 		"nconnect=9", "nconnect=16", "nconnect=0", "nconnect=x", "nconnect", "vers=3", "vers=4", "nfsvers=4.0", "v3", "v4",
 		"vers=", "vers", "minorversion=0", "addr=10.0.0.2", "clientaddr=1.2.3.4", "port=111", "proto=udp", "udp",
-		"mountaddr=10.0.0.2", "remount", "bind", "bg", "a b", "x=\x00", "x=\"y\"", "x=y\\", "Hard", "=", "hard=",
+		"mountaddr=10.0.0.2", "resvport", "noresvport", "remount", "bind", "bg", "a b", "x=\x00", "x=\"y\"", "x=y\\", "Hard", "=", "hard=",
 		"x=" + strings.Repeat("y", 200), strings.Repeat("x", 100), "../..", "v4.1=2",
 	} {
 		if err := CheckOptions([]string{option}); !errors.Is(err, ErrOptions) {

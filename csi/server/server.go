@@ -57,8 +57,8 @@ func Serve(ctx context.Context, server *grpc.Server, listener net.Listener) erro
 	if !stop() {
 		<-stopped
 	}
-	if errors.Is(err, grpc.ErrServerStopped) || ctx.Err() != nil {
-		return nil
+	if ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) {
+		return nil //nolint:nilerr // it was told to stop
 	}
 	return err
 }

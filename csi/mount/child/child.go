@@ -106,7 +106,7 @@ func usage(path string) ([6]uint64, error) {
 	if err := syscall.Statfs(path, &s); err != nil {
 		return [6]uint64{}, err
 	}
-	return [6]uint64{uint64(s.Frsize), s.Blocks, s.Bfree, s.Bavail, s.Files, s.Ffree}, nil //nolint:gosec // not negative
+	return [6]uint64{uint64(s.Frsize), s.Blocks, s.Bfree, s.Bavail, s.Files, s.Ffree}, nil // not negative
 }
 
 const umountNoFollow = 0x8 // UMOUNT_NOFOLLOW; package syscall does not have it
@@ -123,7 +123,7 @@ func (r Request) do() error {
 		return syscall.Unmount(r.Target, umountNoFollow)
 	case Load:
 		// A mount that cannot be, for it has no server.
-		if err := syscall.Mount("none", "/", "nfs4", 0, ""); err == syscall.ENODEV { //nolint:errorlint // not wrapped
+		if err := syscall.Mount("none", "/", "nfs4", 0, ""); err == syscall.ENODEV { // not wrapped
 			return err
 		}
 		return nil

@@ -1,6 +1,7 @@
 package guest
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"syscall"
@@ -91,7 +92,7 @@ func loadModules(files []string) {
 			err = unix.FinitModule(int(f.Fd()), "", 0)
 			f.Close()
 		}
-		if err != nil && err != unix.EEXIST {
+		if err != nil && !errors.Is(err, unix.EEXIST) {
 			fmt.Fprintf(os.Stderr, "guest: load %s: %v\n", file, err)
 		}
 	}
