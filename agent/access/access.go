@@ -27,7 +27,7 @@ var (
 	ErrInvalid = errors.New("invalid request")
 )
 
-// maxAddresses is how many addresses one node may report.
+// maxAddresses is how many of the addresses that a node reports are kept. The one that its connection comes from is, in any case.
 const maxAddresses = 64
 
 // Book is the book of all grants. It is safe for concurrent use.
@@ -136,7 +136,7 @@ func (b *Book) admitted(n *node) []netip.Addr {
 	})
 }
 
-// parseAddresses keeps what can be the source of a connection from another machine.
+// parseAddresses keeps what can be the source of a connection from another machine: sorted, each once, not more than maxAddresses.
 func parseAddresses(texts []string) []netip.Addr {
 	var all []netip.Addr
 	for _, text := range texts {
@@ -145,11 +145,13 @@ func parseAddresses(texts []string) []netip.Addr {
 			continue
 		}
 		a = a.Unmap().WithZone("")
-		if a.IsGlobalUnicast() && !slices.Contains(all, a) {
+		if a.IsGlobalUnicast() {
 			all = append(all, a)
 		}
 	}
-	return all
+	slices.SortFunc(all, netip.Addr.Compare)
+	all = slices.Compact(all)
+	return slices.Clone(all[:min(len(all), maxAddresses)])
 }
 
 func (b *Book) alive(n *node) bool { return n.streams > 0 || b.now().Sub(n.heard) < b.lease }
@@ -207,11 +209,7 @@ func describe(c Caller, client Client) (store.Node, error) {
 	if !store.ValidDNSName(c.Node) {
 		return store.Node{}, fmt.Errorf("%w: node name %q", ErrInvalid, c.Node)
 	}
-	if len(client.Addresses) > maxAddresses {
-		return store.Node{}, fmt.Errorf("%w: %d addresses, at most %d", ErrInvalid, len(client.Addresses), maxAddresses)
-	}
 	addresses := parseAddresses(client.Addresses)
-	slices.SortFunc(addresses, netip.Addr.Compare)
 	texts := make([]string, len(addresses))
 	for i, a := range addresses {
 		texts[i] = a.String()

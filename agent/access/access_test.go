@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"slices"
@@ -236,9 +237,6 @@ func TestOpenRefuses(t *testing.T) {
 	if err := f.open(caller("../n1", "10.0.0.1:1"), "a", store.Grant{}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("node name that is a path: %v", err)
 	}
-	if err := f.open(caller("n1", "10.0.0.1:1"), "a", store.Grant{}, make([]string, maxAddresses+1)...); !errors.Is(err, ErrInvalid) {
-		t.Errorf("too many addresses: %v", err)
-	}
 }
 
 func TestHalfMadeAndLostVolumesAreNotInTheStartFile(t *testing.T) {
@@ -255,5 +253,30 @@ func TestHalfMadeAndLostVolumesAreNotInTheStartFile(t *testing.T) {
 	}
 	if all := f.Exports(); len(all) != 1 || all[0].Name != store.ID("a") {
 		t.Errorf("exports %+v", all)
+	}
+}
+
+func TestANodeWithManyAddressesIsAdmittedByItsConnectionAndTheFirst(t *testing.T) {
+	f := newFixture(t, "a")
+	var many []string
+	for i := range 1000 {
+		many = append(many, fmt.Sprintf("10.1.%d.%d", (999-i)/250, (999-i)%250+1))
+	}
+	many = append(many, many...)
+	n1 := caller("n1", "10.9.9.9:2000")
+	if err := f.open(n1, "a", store.Grant{Generation: 1}, many...); err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []string{"opened", "announced", "reopened"} {
+		e, _ := f.Export(store.ID("a"))
+		got := e.Clients[0].Addresses
+		if len(got) != maxAddresses+1 || got[0] != netip.MustParseAddr("10.1.0.1") || !slices.Contains(got, n1.Peer.Addr()) {
+			t.Errorf("%s: %d addresses: %v", step, len(got), got)
+		}
+		if step == "opened" {
+			f.announce(n1, 2, map[string]store.Grant{"a": {Generation: 1}}, many...)
+		} else {
+			f.reopen()
+		}
 	}
 }
