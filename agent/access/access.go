@@ -189,7 +189,7 @@ func (b *Book) put(record store.Node) ([]string, error) {
 // that claim an address which it took up or gave up.
 func (b *Book) touchAddresses(old, fresh *node, touched map[string]bool) {
 	before, after := old.claimed(), fresh.claimed()
-	if slices.Equal(before, after) && old.seen == fresh.seen && old.record.PrivilegedPort == fresh.record.PrivilegedPort {
+	if slices.Equal(before, after) && old.seen == fresh.seen {
 		return
 	}
 	for id := range fresh.record.Grants {
@@ -216,6 +216,6 @@ func describe(c Caller, client Client) (store.Node, error) {
 	}
 	return store.Node{
 		Name: c.Node, BootID: strings.TrimSpace(client.BootID), Addresses: texts,
-		SeenAddress: c.Peer.Addr().Unmap().WithZone("").String(), PrivilegedPort: c.Privileged(),
+		SeenAddress: c.Peer.Addr().Unmap().WithZone("").String(),
 	}, nil
 }

@@ -280,3 +280,36 @@ func TestANodeWithManyAddressesIsAdmittedByItsConnectionAndTheFirst(t *testing.T
 		}
 	}
 }
+
+func TestAMountFromAnyPortIsNotRefusedWhenItsNodeConnectsFromAPrivilegedOne(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	anyPort, privileged := caller("n1", "10.0.0.1:2000"), caller("n1", "10.0.0.1:900")
+	if err := f.open(anyPort, "a", store.Grant{Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.open(privileged, "b", store.Grant{Generation: 2}); err != nil {
+		t.Fatal(err)
+	}
+	grants := map[string]store.Grant{"a": {Generation: 1}, "b": {Generation: 2}}
+	check := func() {
+		t.Helper()
+		f.wantClients("a", "10.0.0.1")
+		f.wantClients("b", "10.0.0.1 privileged")
+	}
+	check()
+	f.announce(privileged, 3, grants)
+	check()
+	f.reopen()
+	check()
+	if err := f.open(privileged, "a", store.Grant{Generation: 4}); err != nil { // repeated; the mount may be there
+		t.Fatal(err)
+	}
+	check()
+	f.announce(anyPort, 5, grants) // now something on the way changes ports
+	f.wantClients("b", "10.0.0.1")
+	f.announce(privileged, 6, nil)
+	if err := f.open(privileged, "a", store.Grant{Generation: 7}); err != nil {
+		t.Fatal(err)
+	}
+	f.wantClients("a", "10.0.0.1 privileged")
+}

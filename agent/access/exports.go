@@ -49,9 +49,8 @@ func (b *Book) export(v store.Volume) ganesha.Export {
 	for _, holder := range slices.Sorted(maps.Keys(b.byVolume[v.ID])) {
 		n := b.nodes[holder]
 		if addresses := b.admitted(n); len(addresses) > 0 {
-			e.Clients = append(e.Clients, ganesha.Client{
-				Addresses: addresses, ReadOnly: n.record.Grants[v.ID].ReadOnly, PrivilegedPort: n.record.PrivilegedPort,
-			})
+			g := n.record.Grants[v.ID]
+			e.Clients = append(e.Clients, ganesha.Client{Addresses: addresses, ReadOnly: g.ReadOnly, PrivilegedPort: g.PrivilegedPort})
 		}
 	}
 	return e

@@ -9,8 +9,9 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
-// Open grants a node the use of a volume. It returns the volumes whose lists of clients have changed, also with ErrHeld. For a
-// single-node volume, a node that has been silent for longer than the lease loses its grant to the new one.
+// Open grants a node the use of a volume, from privileged ports only when the call comes from one, too. It returns the volumes whose
+// lists of clients have changed, also with ErrHeld. For a single-node volume, a node that has been silent for longer than the lease
+// loses its grant to the new one.
 func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (changed []string, err error) {
 	record, err := describe(c, client)
 	if err != nil {
@@ -31,9 +32,20 @@ func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (chan
 			maps.Copy(record.Grants, old.record.Grants)
 		}
 	}
+	g.PrivilegedPort = privileged(c, record.Grants, volume)
 	record.Grants[volume] = g
 	more, err := b.put(record)
 	return merge(changed, more), err
+}
+
+// privileged tells whether a grant may be confined to privileged ports. Not when the connection comes from another: something on the
+// way changes ports, those of mounts, too. And not when the grant that the node has for the volume is not confined: the mount that was
+// made with it would be refused, however the node connects now.
+func privileged(c Caller, had map[string]store.Grant, volume string) bool {
+	if g, ok := had[volume]; ok && !g.PrivilegedPort {
+		return false
+	}
+	return c.Privileged()
 }
 
 func (b *Book) inService(volume string) bool {
@@ -97,10 +109,12 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 	defer b.mu.Unlock()
 	record.Generation = a.Generation
 	record.Grants = map[string]store.Grant{}
+	var had map[string]store.Grant
 	old, known := b.nodes[c.Node]
 	if known && old.record.BootID == record.BootID { // after a boot no older mount exists
 		record.Generation = max(record.Generation, old.record.Generation)
-		for id, g := range old.record.Grants {
+		had = old.record.Grants
+		for id, g := range had {
 			if g.Generation > a.Generation {
 				record.Grants[id] = g
 			}
@@ -111,6 +125,7 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 			continue
 		}
 		if b.inService(id) && len(b.rivals(c.Node, id, g)) == 0 {
+			g.PrivilegedPort = privileged(c, had, id)
 			record.Grants[id] = g
 		}
 	}
@@ -127,7 +142,7 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 // against grants, and those have their own.
 func same(a, b store.Node) bool {
 	return a.BootID == b.BootID && slices.Equal(a.Addresses, b.Addresses) && a.SeenAddress == b.SeenAddress &&
-		a.PrivilegedPort == b.PrivilegedPort && maps.Equal(a.Grants, b.Grants)
+		maps.Equal(a.Grants, b.Grants)
 }
 
 // Connected notes that a node has an announcement open, until the function that it returns is called.

@@ -86,18 +86,19 @@ type Grant struct {
 	Generation int64 `json:"generation"`
 	ReadOnly   bool  `json:"readOnly,omitempty"`
 	SingleNode bool  `json:"singleNode,omitempty"`
+	// PrivilegedPort admits privileged ports only: the node was told to mount from one.
+	PrivilegedPort bool `json:"privilegedPort,omitempty"`
 }
 
 // Node is what one node has announced. All its grants lie in one file: when its addresses change, one fsync does for
 // thousands of volumes.
 type Node struct {
-	Name           string           `json:"node"`
-	BootID         string           `json:"bootID"`
-	Addresses      []string         `json:"addresses"`   // of the node's interfaces, as it says
-	SeenAddress    string           `json:"seenAddress"` // where its control connection comes from
-	PrivilegedPort bool             `json:"privilegedPort,omitempty"`
-	Generation     int64            `json:"generation"` // of the last announcement
-	Grants         map[string]Grant `json:"grants,omitempty"`
+	Name        string           `json:"node"`
+	BootID      string           `json:"bootID"`
+	Addresses   []string         `json:"addresses"`   // of the node's interfaces, as it says
+	SeenAddress string           `json:"seenAddress"` // where its control connection comes from
+	Generation  int64            `json:"generation"`  // of the last announcement
+	Grants      map[string]Grant `json:"grants,omitempty"`
 }
 
 // FormatVersion is the version of the layout that this program reads and writes.
