@@ -15,12 +15,11 @@ import (
 
 // Config is what holds for the whole server.
 type Config struct {
-	Port          uint16
-	ServerID      string // NFS server owner and scope
-	RecoveryDir   string // clients' state; it must survive the process, the pod and the node
-	LeaseSeconds  int32
-	GraceSeconds  int32
-	EntriesToKeep int // inodes that Ganesha caches; 0 is its own default
+	Port         uint16
+	ServerID     string // NFS server owner and scope
+	RecoveryDir  string // clients' state; it must survive the process, the pod and the node
+	LeaseSeconds int32
+	GraceSeconds int32
 }
 
 // Squash says whose user ids become the anonymous ones.
@@ -67,9 +66,6 @@ func RenderServer(c Config, exports []Export) (string, error) {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, serverTemplate, c.Port, c.LeaseSeconds, c.GraceSeconds, recovery, id, id)
-	if c.EntriesToKeep > 0 {
-		fmt.Fprintf(&b, "MDCACHE { Entries_HWMark = %d; }\n", c.EntriesToKeep)
-	}
 	for _, e := range exports {
 		text, err := RenderExport(c, e)
 		if err != nil {

@@ -43,7 +43,7 @@ func TestServerConfiguration(t *testing.T) {
 	}{
 		"empty":   {testConfig, nil},
 		"exports": {testConfig, []Export{closed, open}},
-		"small":   {Config{Port: 2050, ServerID: "nfs-abc", RecoveryDir: "/r", LeaseSeconds: 10, GraceSeconds: 15, EntriesToKeep: 20000}, nil},
+		"small":   {Config{Port: 2050, ServerID: "nfs-abc", RecoveryDir: "/r", LeaseSeconds: 10, GraceSeconds: 15}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := RenderServer(c.config, c.exports)
