@@ -84,11 +84,13 @@ func TestASlowCopyAnswersAtOnceAndGoesOn(t *testing.T) {
 
 func eventually(t *testing.T, ok func() bool) {
 	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	for range 500 {
 		if ok() {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-tick.C
 	}
 	t.Fatal("it never came about")
 }

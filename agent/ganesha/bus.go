@@ -49,7 +49,7 @@ func dialBus(ctx context.Context, address, file string) (*bus, error) {
 	return &bus{conn: conn, object: conn.Object(busName, exportPath), file: file}, nil
 }
 
-func (b *bus) close() { b.conn.Close() }
+func (b *bus) close() { _ = b.conn.Close() }
 
 func (b *bus) call(ctx context.Context, method string, args ...any) error {
 	ctx, cancel := context.WithTimeout(ctx, busCallTimeout)

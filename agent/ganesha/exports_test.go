@@ -170,7 +170,7 @@ func TestARefusalIsToldAndTriedAgain(t *testing.T) {
 			t.Error("no error")
 		}
 		bus.setFail(nil)
-		time.Sleep(retryRefused)
+		<-time.After(retryRefused)
 		synctest.Wait()
 		if len(bus.exports) != 0 {
 			t.Errorf("exports %v", maps.Clone(bus.exports))

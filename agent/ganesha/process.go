@@ -30,16 +30,16 @@ func start(reader *logReader, env []string, name string, args ...string) (*proce
 	}
 	cmd.Stdout, cmd.Stderr = input, input
 	err = cmd.Start()
-	input.Close()
+	_ = input.Close()
 	if err != nil {
-		output.Close()
+		_ = output.Close()
 		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	p := &process{cmd: cmd, ended: make(chan struct{})}
 	drained := make(chan struct{})
 	go func() {
 		reader.read(output)
-		output.Close()
+		_ = output.Close()
 		close(drained)
 	}()
 	go func() {

@@ -75,7 +75,7 @@ func Run(ctx context.Context, o Options) error {
 	failed := make(chan error, 2)
 	go func() { failed <- calls.Serve(listener) }()
 	go func() { failed <- health.ListenAndServe() }()
-	defer health.Close()
+	defer func() { _ = health.Close() }()
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

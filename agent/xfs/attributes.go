@@ -76,7 +76,7 @@ func readSized(read func([]byte) (int, error)) ([]byte, error) {
 // setTimes is futimens(3), which the syscall packages do not have: utimensat(2) on the descriptor itself.
 func setTimes(fd int, st *unix.Stat_t) error {
 	times := [2]unix.Timespec{st.Atim, st.Mtim}
-	//nolint:gosec // the kernel reads it during the call
+	// The kernel reads it during the call
 	if _, _, errno := unix.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&times)), 0, 0, 0); errno != 0 {
 		return errno
 	}

@@ -13,7 +13,7 @@ func (*Filesystem) MakeBallast(path string, bytes int64) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err != nil || info.Size() >= bytes {
 		return err
 	}

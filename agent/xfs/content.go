@@ -53,7 +53,7 @@ func Inspect(ctx context.Context, device string) (Content, error) {
 	if err != nil {
 		return Content{}, fmt.Errorf("open device: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	head := make([]byte, headBytes)
 	if _, err := io.ReadFull(f, head); err != nil {
 		return Content{}, fmt.Errorf("read start of device: %w", err)
@@ -165,7 +165,7 @@ func Size(device string) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("open device: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil {
 		return 0, fmt.Errorf("find end of device: %w", err)

@@ -21,7 +21,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	if err != nil {
 		return err
 	}
-	defer from.Close()
+	defer func() { _ = from.Close() }()
 	if err := os.Mkdir(target, 0o700); err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	if err != nil {
 		return err
 	}
-	defer to.Close()
+	defer func() { _ = to.Close() }()
 	if err := setProject(to, project); err != nil { // before the first entry: it is inherited
 		return err
 	}
@@ -114,7 +114,7 @@ func (c *copier) subdirectory(ctx context.Context, from, to *os.File, name, rela
 	if err != nil {
 		return vanished(relative, err)
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	if err := unix.Mkdirat(int(to.Fd()), name, 0o700); err != nil {
 		return wrapPath(relative, err)
 	}
@@ -122,7 +122,7 @@ func (c *copier) subdirectory(ctx context.Context, from, to *os.File, name, rela
 	if err != nil {
 		return wrapPath(relative, err)
 	}
-	defer target.Close()
+	defer func() { _ = target.Close() }()
 	return c.directory(ctx, source, target, relative)
 }
 
@@ -149,13 +149,13 @@ func (c *copier) file(from, to *os.File, name, relative string, st *unix.Stat_t)
 	if err != nil {
 		return err
 	}
-	defer source.Close()
+	defer func() { _ = source.Close() }()
 	fd, err := unix.Openat(int(to.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
 	target := os.NewFile(uintptr(fd), name)
-	defer target.Close()
+	defer func() { _ = target.Close() }()
 	if err := unix.IoctlFileClone(fd, int(source.Fd())); err != nil {
 		return fmt.Errorf("clone: %w", err)
 	}
@@ -169,7 +169,7 @@ func (c *copier) link(first string, to *os.File, name string) error {
 	for _, part := range parts[:len(parts)-1] {
 		next, err := openBeneath(dir, part, unix.O_DIRECTORY)
 		if dir != c.root {
-			dir.Close()
+			_ = dir.Close()
 		}
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func (c *copier) link(first string, to *os.File, name string) error {
 		dir = next
 	}
 	if dir != c.root {
-		defer dir.Close()
+		defer func() { _ = dir.Close() }()
 	}
 	return unix.Linkat(int(dir.Fd()), parts[len(parts)-1], int(to.Fd()), name, 0)
 }

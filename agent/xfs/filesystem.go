@@ -82,7 +82,7 @@ type diskQuota struct {
 var _ [structureSize]byte = [unsafe.Sizeof(diskQuota{})]byte{}
 
 func (f *Filesystem) quotactl(command uintptr, project uint32, q *diskQuota) error {
-	//nolint:gosec // the kernel uses it during the call
+	// The kernel uses it during the call
 	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, f.root.Fd(), command|projectQuota, uintptr(project), uintptr(unsafe.Pointer(q)), 0, 0)
 	if errno != 0 {
 		return errno

@@ -34,7 +34,7 @@ func (f *Filesystem) Grow(device string) (grown bool, err error) {
 		return false, err
 	}
 	var g geometry
-	//nolint:gosec // the kernel fills it during the call
+	// The kernel fills it during the call
 	if err := f.ioctl(getGeometry, unsafe.Pointer(&g)); err != nil {
 		return false, fmt.Errorf("get geometry: %w", err)
 	}
@@ -42,7 +42,7 @@ func (f *Filesystem) Grow(device string) (grown bool, err error) {
 	if wanted.Blocks <= g.Blocks {
 		return false, nil
 	}
-	//nolint:gosec // the kernel reads it during the call
+	// The kernel reads it during the call
 	if err := f.ioctl(growData, unsafe.Pointer(&wanted)); err != nil {
 		return false, fmt.Errorf("grow to %d blocks: %w", wanted.Blocks, err)
 	}

@@ -24,7 +24,7 @@ type fileAttributes struct {
 }
 
 func ioctlAttributes(f *os.File, request uintptr, a *fileAttributes) error {
-	//nolint:gosec // the kernel uses it during the call
+	// The kernel uses it during the call
 	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), request, uintptr(unsafe.Pointer(a))); errno != 0 {
 		return errno
 	}
@@ -61,7 +61,7 @@ func (*Filesystem) MakeRoot(path string, r Root) error {
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	if err := setProject(dir, r.Project); err != nil {
 		return err
 	}

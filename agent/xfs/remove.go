@@ -25,7 +25,7 @@ func (*Filesystem) RemoveTree(ctx context.Context, parent, name string, pace fun
 	if err != nil {
 		return err
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	r := remover{ctx: ctx, pace: pace}
 	for {
 		root, err := openBeneath(dir, name, unix.O_DIRECTORY)
@@ -37,7 +37,7 @@ func (*Filesystem) RemoveTree(ctx context.Context, parent, name string, pace fun
 		}
 		r.root, r.moved = root, 0
 		err = r.empty(root, 0)
-		root.Close()
+		_ = root.Close()
 		if err != nil {
 			return err
 		}
@@ -89,7 +89,7 @@ func (r *remover) remove(dir *os.File, e os.DirEntry, depth int) error {
 		return err
 	}
 	err = r.empty(sub, depth+1)
-	sub.Close()
+	_ = sub.Close()
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func makeMutable(dir *os.File, name string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return clearFlags(f)
 }
 

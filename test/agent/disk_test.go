@@ -23,14 +23,22 @@ func TestForeignDisksAreRefusedAndHealWhenWiped(t *testing.T) {
 		names   string // what the message must name
 	}{
 		"ext4": {func(t *testing.T) {
+			t.Helper()
 			host.Wipe(t, host.DiskSmall)
 			if out, err := exec.Command("mkfs.ext4", "-q", "-F", "-L", "precious", host.DiskSmall).CombinedOutput(); err != nil {
 				t.Fatalf("mkfs.ext4: %v: %s", err, out)
 			}
 		}, `ext4 file system with label "precious"`},
-		"garbage at the start": {func(t *testing.T) { writeAt(t, host.DiskSmall, 4096, "something") }, "at byte 4096"},
-		"garbage at the end":   {func(t *testing.T) { writeAt(t, host.DiskSmall, 2*gib-10, "something") }, "at byte 2147483638"},
+		"garbage at the start": {func(t *testing.T) {
+			t.Helper()
+			writeAt(t, host.DiskSmall, 4096, "something")
+		}, "at byte 4096"},
+		"garbage at the end": {func(t *testing.T) {
+			t.Helper()
+			writeAt(t, host.DiskSmall, 2*gib-10, "something")
+		}, "at byte 2147483638"},
 		"another's XFS": {func(t *testing.T) {
+			t.Helper()
 			host.Wipe(t, host.DiskSmall)
 			if out, err := exec.Command("mkfs.xfs", "-q", "-f", "-L", "theirs", host.DiskSmall).CombinedOutput(); err != nil {
 				t.Fatalf("mkfs.xfs: %v: %s", err, out)
