@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
@@ -187,6 +188,62 @@ func TestBackendThatNeverGotADiskCanBeDeleted(t *testing.T) {
 	w.create(nil)
 	w.settle()
 	w.delete()
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+func TestServerThatRunsUnseenIsNotTakenForUnused(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.settle()
+	w.bind()
+	w.startPod()
+	w.settle() // its agent has not been reached yet
+	inUse := w.condition(v1alpha1.ConditionInUse)
+	w.Expect(inUse.Status).To(BeEquivalentTo("True"))
+	w.Expect(inUse.Reason).To(Equal("ServerUnreachable"))
+	w.delete()
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"))
+	w.get(w.shard(), &appsv1.StatefulSet{})
+	w.get(w.podKey(), &corev1.Pod{})
+
+	w.agents.status = serving(0)
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+func TestServerThatNeverStartedIsUnused(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.settle()
+	w.startPod()
+	pod := &corev1.Pod{}
+	w.get(w.podKey(), pod)
+	pod.Status = corev1.PodStatus{Phase: corev1.PodPending, ContainerStatuses: []corev1.ContainerStatus{{
+		Name: "server", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}},
+	}}}
+	w.Expect(w.c.Status().Update(t.Context(), pod)).To(Succeed())
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(BeEquivalentTo("False"))
+	w.delete()
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+// The agent answers before the deletion that nothing of ours is on the disk, and is stopped for it then.
+func TestServerOfAForeignDiskCanBeDeleted(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.settle()
+	w.bind()
+	w.startPod()
+	w.agents.status = &agentv1.ServerStatus{Reason: "DeviceNotBlank", Message: "the disk holds ext4, which is not ours"}
+	w.settle()
+	w.delete()
+	_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
+	w.Expect(err).NotTo(HaveOccurred())
+	w.agents.status = nil // it stops
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())
 }

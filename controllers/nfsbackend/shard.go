@@ -32,11 +32,30 @@ type shardState struct {
 
 func (s *shardState) serving() bool { return s.agent.GetServing() }
 
+// podRan tells whether the pod's container runs or has run. One that was never scheduled, or has no image, has not.
+func (s *shardState) podRan() bool {
+	if s.pod == nil {
+		return false
+	}
+	if s.pod.Status.Phase != corev1.PodPending && s.pod.Status.Phase != "" {
+		return true
+	}
+	for _, container := range s.pod.Status.ContainerStatuses {
+		if container.State.Running != nil || container.State.Terminated != nil || container.LastTerminationState.Terminated != nil {
+			return true
+		}
+	}
+	return false
+}
+
 // holdsData tells whether the shard has data that a deletion would lose, and says so. An agent that cannot be asked
-// counts as holding data, unless no agent has ever been seen to serve from this disk. So does one that does not
-// serve: it may not have read its records yet.
+// counts as holding data, unless no agent has ever been seen to serve from this disk and none runs there. So does one
+// that does not serve: it may not have read its records yet.
 func (s *shardState) holdsData() (bool, reason) {
 	switch {
+	case s.ServerID == "" && s.agent == nil && s.podRan():
+		return true, reason{reasonServerUnreachable, fmt.Sprintf(
+			"%s has run, and cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
 	case s.ServerID == "":
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served", s.Name())}
 	case !s.serving():

@@ -110,6 +110,7 @@ func setShards(s *scope) {
 func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 	status := shard.last
 	status.Serving = shard.serving()
+	status.ServerID = orElse(shard.ServerID, status.ServerID) // the claim may know it when the status was lost
 	status.Address = shard.Address
 	status.Message = truncate(shard.problem.sentence)
 	status.Node = ""
@@ -121,7 +122,6 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 		return status
 	}
 	capacity := agent.GetCapacity()
-	status.ServerID = agent.GetServerId()
 	status.Version = agent.GetVersion()
 	status.GaneshaVersion = agent.GetGaneshaVersion()
 	status.MkfsOptions = agent.GetMkfsOptions()

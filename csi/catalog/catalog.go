@@ -45,7 +45,7 @@ func (c *Catalog) Profile(ctx context.Context, name string) (*v1alpha1.StoragePr
 	return profile, nil
 }
 
-// Servers lists the servers of a backend that have an address, in order of their numbers. There is at least one.
+// Servers lists the servers of a backend that have an address and that the manager has reached, in order of their numbers. There is at least one.
 func (c *Catalog) Servers(ctx context.Context, backend string) ([]Server, error) {
 	b := &v1alpha1.NFSBackend{}
 	if err := c.reader.Get(ctx, types.NamespacedName{Name: backend}, b); err != nil {
@@ -89,7 +89,8 @@ func (c *Catalog) Server(ctx context.Context, shard volumeid.Shard) (Server, err
 func servers(b *v1alpha1.NFSBackend) []Server {
 	var list []Server
 	for _, s := range b.Status.Shards {
-		if s.Address == "" {
+		// A server that the manager has not reached yet counts as one that was never used, and may be deleted as such.
+		if s.Address == "" || s.ServerID == "" {
 			continue
 		}
 		list = append(list, Server{

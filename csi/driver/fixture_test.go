@@ -114,7 +114,7 @@ func backend(name string, firstAddress, servers int) *v1alpha1.NFSBackend {
 	b := &v1alpha1.NFSBackend{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for i := range servers {
 		b.Status.Shards = append(b.Status.Shards, v1alpha1.ShardStatus{
-			Shard: int32(i), Serving: true, Address: addressOf(firstAddress + i),
+			Shard: int32(i), ServerID: fmt.Sprintf("%s-%d", name, i), Serving: true, Address: addressOf(firstAddress + i),
 		})
 	}
 	return b

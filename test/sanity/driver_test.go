@@ -89,7 +89,7 @@ func (m *machine) controller(t *testing.T) *driver.Controller {
 	resources := fakeclient.NewClientBuilder().WithScheme(scheme).WithObjects(
 		&v1alpha1.NFSBackend{
 			ObjectMeta: metav1.ObjectMeta{Name: backendName},
-			Status:     v1alpha1.NFSBackendStatus{Shards: []v1alpha1.ShardStatus{{Serving: true, Address: serverAddress}}},
+			Status:     v1alpha1.NFSBackendStatus{Shards: []v1alpha1.ShardStatus{{ServerID: "server-1", Serving: true, Address: serverAddress}}},
 		},
 		&v1alpha1.StorageProfile{
 			ObjectMeta: metav1.ObjectMeta{Name: profileName},
