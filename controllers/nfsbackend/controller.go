@@ -25,6 +25,8 @@ const (
 	pollInterval = 30 * time.Second
 	// busyInterval is the same while a server is on its way.
 	busyInterval = 5 * time.Second
+	// authorityInterval is how often the certificate authority is looked for after the manager's first start.
+	authorityInterval = time.Second
 )
 
 // Agents asks the agents of servers how they are.
@@ -58,7 +60,7 @@ type scope struct {
 	released bool
 	// deleting is true once the deletion has passed keepWhileInUse, and takes things away.
 	deleting bool
-	// waiting says what the deletion waits for; set by the steps of the deletion.
+	// waiting says what the pass has ended to wait for; set by awaitAuthority and by the steps of the deletion.
 	waiting *reason
 	// gone is true when the finalizer was removed, and there is no status to write.
 	gone bool
@@ -108,7 +110,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	if !backend.DeletionTimestamp.IsZero() {
 		return run(ctx, s, r.observe, r.askAgents, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.checkSpec, r.observe, r.askAgents, r.applyChildren, r.replacePods, r.waitOrPoll)
+	return run(ctx, s, r.checkSpec, r.observe, r.askAgents, r.awaitAuthority, r.applyChildren, r.replacePods, r.waitOrPoll)
 }
 
 func run(ctx context.Context, s *scope, steps ...step) (ctrl.Result, error) {

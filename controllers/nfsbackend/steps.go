@@ -149,6 +149,15 @@ func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
 	}
 }
 
+// awaitAuthority ends the pass while there are no certificates to give: an ordinary wait after the first start.
+func (r *Reconciler) awaitAuthority(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	if _, err := authority.Load(ctx, r.Client, r.Namespace); errors.Is(err, authority.ErrNotYet) {
+		s.waiting = &reason{"WaitingForCertificates", err.Error()}
+		return &ctrl.Result{RequeueAfter: authorityInterval}, nil
+	}
+	return nil, nil // what else may be wrong with it is told by those who need it
+}
+
 // applyChildren applies all objects even if some fail, so that one broken server stops no other.
 func (r *Reconciler) applyChildren(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	var errs []error

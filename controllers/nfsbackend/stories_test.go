@@ -3,6 +3,7 @@
 package nfsbackend
 
 import (
+	"context"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -20,6 +21,7 @@ import (
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
@@ -68,6 +70,26 @@ func TestBackendBecomesReady(t *testing.T) {
 	w.Expect(got.Shards[0].Available.String()).To(Equal("9208Mi"))
 	w.Expect(*got.Volumes).To(BeEquivalentTo(2))
 	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionTrue))
+}
+
+func TestWaitingForTheAuthorityIsNoWarning(t *testing.T) {
+	w := newWorld(t)
+	ca := &corev1.Secret{}
+	w.get(client.ObjectKey{Namespace: w.r.Namespace, Name: names.SecretCA}, ca)
+	w.Expect(w.c.Delete(t.Context(), ca)).To(Succeed())
+	t.Cleanup(func() {
+		ca.ResourceVersion = ""
+		w.Expect(w.c.Create(context.Background(), ca)).To(Succeed())
+	})
+	recorder := testenv.Recorder()
+	w.r.Recorder = recorder
+	w.create(nil)
+	result, err := testenv.Settle(t, w.r, w.counter, w.name)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(result.RequeueAfter).To(Equal(authorityInterval))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("WaitingForCertificates"))
+	w.Expect(<-recorder.Events).To(HavePrefix("Normal WaitingForCertificates "))
+	w.Expect(recorder.Events).To(BeEmpty())
 }
 
 func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
