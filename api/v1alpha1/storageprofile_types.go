@@ -67,15 +67,16 @@ type StorageProfileSpec struct {
 	// +optional
 	// +default="Allowed"
 	VolumeExpansion VolumeExpansion `json:"volumeExpansion,omitempty"`
-	// mountOptions of the NFS mounts, as in nfs(5), added to the driver's own. The version, the transport and the
-	// addresses are the driver's, and nconnect is at most 8. A node's first mount from a server fixes some of them
-	// for all mounts from it, so the profiles of one backend should agree. They act on new volumes only.
+	// mountOptions of the NFS mounts, as in nfs(5), added to the driver's own. The version, the transport, the addresses
+	// and the ports (also resvport and noresvport) are the driver's, and nconnect is at most 8. A node's first mount
+	// from a server fixes some of them for all mounts from it, so the profiles of one backend should agree. They act on
+	// new volumes only.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=128
 	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]*(=[A-Za-z0-9_.:/-]+)?$`
-	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(vers|nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|port|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|remount|ro|rw)(=|$)'))",message="the driver chooses version, transport, addresses, ports and security flavour of its mounts; bg and remount have no meaning here; read-only is asked for by the access mode"
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(vers|nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|port|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|remount|ro|rw|resvport|noresvport)(=|$)'))",message="the driver chooses version, transport, addresses, ports (resvport and noresvport, too) and security flavour of its mounts; bg and remount have no meaning here; read-only is asked for by the access mode"
 	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^nconnect(=|$)') || o.matches('^nconnect=[1-8]$'))",message="nconnect must be 1 to 8: servers can hang with more connections from one client"
 	MountOptions []string `json:"mountOptions,omitempty"`
 	// directory is how the root directory of a new volume is made. Later edits act on new volumes only.

@@ -182,7 +182,7 @@ func TestClassIsMadeAgainOnlyForImmutableFields(t *testing.T) {
 
 	profile := w.profile()
 	profile.Spec.VolumeExpansion = v1alpha1.ExpansionRefused
-	profile.Spec.MountOptions = []string{"noresvport"}
+	profile.Spec.MountOptions = []string{"nconnect=4"}
 	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
 	w.settle()
 	w.Expect(w.class().UID).To(Equal(uid))

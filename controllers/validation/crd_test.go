@@ -89,7 +89,7 @@ func TestCreate(t *testing.T) {
 		{"StorageProfile", "p-mode", profile(", directory: {mode: '0888'}"), "mode"},
 		{"StorageProfile", "p-squash", profile(", squash: {mode: Some}"), "mode"},
 		{"StorageProfile", "p-delete", profile(", onDelete: Shred"), "onDelete"},
-		{"StorageProfile", "o-1", options("noresvport"), ""},
+		{"StorageProfile", "o-1", options("hard"), ""},
 		{"StorageProfile", "o-2", options("nconnect=8"), ""},
 		{"StorageProfile", "o-3", options("nconnect=9"), "nconnect must be 1 to 8"},
 		{"StorageProfile", "o-4", options("nconnect=16"), "nconnect must be 1 to 8"},
@@ -104,6 +104,8 @@ func TestCreate(t *testing.T) {
 		{"StorageProfile", "o-13", options("rsize=65536"), ""},
 		{"StorageProfile", "o-14", options("a,b"), "mountOptions"},
 		{"StorageProfile", "o-15", options("version=1"), ""},
+		{"StorageProfile", "o-16", options("resvport"), ours},
+		{"StorageProfile", "o-17", options("noresvport"), ours},
 
 		{"NFSDriver", "other", "{}", "its name is default"},
 		{"NFSDriver", "default", "{controller: {replicas: 6}}", "replicas"},
