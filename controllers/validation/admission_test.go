@@ -3,9 +3,7 @@
 package validation
 
 import (
-	"context"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -16,17 +14,6 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
-
-// installPolicies applies config/admission.
-func installPolicies(t *testing.T, c client.Client) {
-	t.Helper()
-	for _, obj := range testenv.ReadObjects(t, "config", "admission", "delete_guard.yaml") {
-		if err := c.Create(t.Context(), obj); err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Delete(context.Background(), obj) })
-	}
-}
 
 func inUse(t *testing.T, c client.Client, name string, value metav1.ConditionStatus) *v1alpha1.NFSBackend {
 	t.Helper()
@@ -48,24 +35,12 @@ func inUse(t *testing.T, c client.Client, name string, value metav1.ConditionSta
 	return backend
 }
 
-// deleteRefused tries until the policy is in force; a new one takes a moment.
-func deleteRefused(t *testing.T, c client.Client, obj client.Object) error {
-	t.Helper()
-	for range 100 {
-		if err := c.Delete(t.Context(), obj, client.DryRunAll); err != nil {
-			return err
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	return nil
-}
-
 func TestDeletionOfWhatIsInUseIsRefused(t *testing.T) {
 	c := testenv.Client(t)
-	installPolicies(t, c)
+	testenv.InstallPolicies(t)
 
 	used := inUse(t, c, "used", metav1.ConditionTrue)
-	err := deleteRefused(t, c, used)
+	err := c.Delete(t.Context(), used, client.DryRunAll)
 	expect(t, err, "nfsd-0 holds 3 volumes")
 	expect(t, err, names.AnnotationAllowDeletion+": used")
 
@@ -85,7 +60,7 @@ func TestDeletionOfWhatIsInUseIsRefused(t *testing.T) {
 
 func TestDeletionOfOperandsInUseIsRefused(t *testing.T) {
 	c := testenv.Client(t)
-	installPolicies(t, c)
+	testenv.InstallPolicies(t)
 	meta := func(name string, inUse bool) metav1.ObjectMeta {
 		labels := map[string]string{names.LabelManagedBy: names.FieldOwner}
 		if inUse {
@@ -110,7 +85,7 @@ func TestDeletionOfOperandsInUseIsRefused(t *testing.T) {
 	if err := c.Create(t.Context(), claim); err != nil {
 		t.Fatal(err)
 	}
-	expect(t, deleteRefused(t, c, service("nfsd-0-used", true)), "belongs to an NFS server that holds volumes")
-	expect(t, deleteRefused(t, c, claim), "belongs to an NFS server that holds volumes")
+	expect(t, c.Delete(t.Context(), service("nfsd-0-used", true)), "belongs to an NFS server that holds volumes")
+	expect(t, c.Delete(t.Context(), claim), "belongs to an NFS server that holds volumes")
 	expect(t, c.Delete(t.Context(), service("nfsd-0-unused", false)), "")
 }

@@ -19,6 +19,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/events"
@@ -104,15 +106,9 @@ func prepare() error {
 // Scheme knows Kubernetes' kinds and ours.
 func Scheme() *apiruntime.Scheme {
 	scheme := apiruntime.NewScheme()
-	must(clientgoscheme.AddToScheme(scheme))
-	must(v1alpha1.AddToScheme(scheme))
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 	return scheme
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
 }
 
 // Config is the API server's address and an administrator's credentials.
@@ -207,6 +203,16 @@ func ClaimDriver(t *testing.T, namespace string) {
 	})
 }
 
+// Await waits until a condition holds. It does so in a cleanup, too.
+func Await(t *testing.T, holds func() bool) {
+	t.Helper()
+	err := wait.PollUntilContextTimeout(context.WithoutCancel(t.Context()), 100*time.Millisecond, 20*time.Second, true,
+		func(context.Context) (bool, error) { return holds(), nil })
+	if err != nil {
+		t.Fatal("what is awaited never came")
+	}
+}
+
 // InstallPolicies applies config/admission for the time of a test, and returns when it is in force.
 func InstallPolicies(t *testing.T) {
 	t.Helper()
@@ -221,13 +227,10 @@ func InstallPolicies(t *testing.T) {
 	}
 	awaitRefusal := func(refused bool) {
 		t.Helper()
-		for range 100 {
-			if err := c.Delete(context.Background(), probe, client.DryRunAll); (err != nil) == refused {
-				return
-			}
-			time.Sleep(100 * time.Millisecond)
-		}
-		t.Fatalf("the API server never came to refuse deletions: %t", refused)
+		Await(t, func() bool {
+			err := c.Delete(context.Background(), probe, client.DryRunAll)
+			return (err != nil) == refused
+		})
 	}
 	objects := ReadObjects(t, "config", "admission", "delete_guard.yaml")
 	t.Cleanup(func() {
