@@ -1,0 +1,65 @@
+//go:build envtest
+
+package validation
+
+import (
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
+)
+
+func allowed(t *testing.T, c client.Client, account, group, resource, verb string) bool {
+	t.Helper()
+	review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+		User:               "system:serviceaccount:" + testenv.Namespace + ":" + account,
+		Groups:             []string{"system:serviceaccounts", "system:serviceaccounts:" + testenv.Namespace, "system:authenticated"},
+		ResourceAttributes: &authorizationv1.ResourceAttributes{Group: group, Resource: resource, Verb: verb},
+	}}
+	if err := c.Create(t.Context(), review); err != nil {
+		t.Fatal(err)
+	}
+	return review.Status.Allowed
+}
+
+// What csi/README.md says that the two commands of the driver need, and some of what they must not have.
+func TestRightsOfTheDriver(t *testing.T) {
+	c := testenv.Client(t)
+	for _, file := range []string{"csi_node.yaml", "csi_controller.yaml"} {
+		for _, obj := range testenv.ReadObjects(t, "config", "rbac", file) {
+			if err := c.Create(t.Context(), obj); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const ours, certificates = "storage.nfs-operator.io", "certificates.k8s.io"
+	// The authorizer has read the objects.
+	testenv.Await(t, func() bool { return allowed(t, c, "csi-node", "", "nodes", "get") })
+	testenv.Await(t, func() bool { return allowed(t, c, "csi-controller", ours, "nfsbackends", "get") })
+	for _, test := range []struct {
+		account, group, resource string
+		may, mayNot              []string
+	}{
+		{"csi-node", certificates, "certificatesigningrequests", []string{"create", "get"}, []string{"list", "watch", "update", "patch", "delete"}},
+		{"csi-node", "", "nodes", []string{"get"}, []string{"list", "watch", "patch"}},
+		{"csi-node", "", "secrets", nil, []string{"get", "list"}},
+		{"csi-node", ours, "nfsbackends", nil, []string{"get", "list", "watch"}},
+		{"csi-controller", ours, "nfsbackends", []string{"get", "list", "watch"}, []string{"update", "patch", "delete"}},
+		{"csi-controller", ours, "storageprofiles", []string{"get", "list", "watch"}, []string{"update", "patch", "delete"}},
+		{"csi-controller", "", "secrets", nil, []string{"get", "list"}},
+		{"csi-controller", certificates, "certificatesigningrequests", nil, []string{"create", "get"}},
+	} {
+		for _, verb := range test.may {
+			if !allowed(t, c, test.account, test.group, test.resource, verb) {
+				t.Errorf("%s may not %s %s", test.account, verb, test.resource)
+			}
+		}
+		for _, verb := range test.mayNot {
+			if allowed(t, c, test.account, test.group, test.resource, verb) {
+				t.Errorf("%s may %s %s", test.account, verb, test.resource)
+			}
+		}
+	}
+}
