@@ -4,6 +4,7 @@ package controllers
 
 import (
 	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -148,8 +149,12 @@ func expectSilence(t *testing.T, c client.Client) {
 		}
 		return found
 	}
-	time.Sleep(3 * time.Second) // the last events of what was just made
 	before := versions()
-	time.Sleep(12 * time.Second) // more than two rounds of a backend that waits
-	g.Expect(versions()).To(Equal(before))
+	g.Eventually(func() bool { // the last events of what was just made
+		last := before
+		before = versions()
+		return maps.Equal(last, before)
+	}).WithTimeout(20 * time.Second).WithPolling(3 * time.Second).MustPassRepeatedly(2).Should(BeTrue())
+	// More than two rounds of a backend that waits.
+	g.Consistently(versions).WithTimeout(12 * time.Second).WithPolling(time.Second).Should(Equal(before))
 }

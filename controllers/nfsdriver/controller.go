@@ -74,6 +74,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	switch r.Claim.Of(driver) {
 	case install.Unclaimed:
 		return apply.Result(ctrl.Result{}, r.claim(ctx, driver)) // the status patch brings us back
+	case install.Ours:
 	case install.Foreign:
 		log.FromContext(ctx).Info("Standing aside: the driver belongs to another installation",
 			"namespace", r.Namespace, "owner", driver.Status.InstallNamespace)
