@@ -61,7 +61,7 @@ func (e *Engine) capacity() (Capacity, error) {
 		if _, counted := e.pending[v.ID]; counted {
 			return 0
 		}
-		return store.Promise(v.Spec.Bytes)
+		return v.Spec.Promise()
 	})
 	for _, promise := range e.pending {
 		c.Allocated += promise
@@ -115,8 +115,8 @@ func (e *Engine) charged(project uint32) (int64, error) {
 
 // promise sets a volume's bytes and inodes aside until release is called, by when its record must count them. A volume that has a
 // record (expansion) is counted with the new size instead of the recorded one.
-func (e *Engine) promise(id string, bytes int64) (release func(), err error) {
-	return e.setAside(id, store.Promise(bytes))
+func (e *Engine) promise(id string, spec store.Spec) (release func(), err error) {
+	return e.setAside(id, spec.Promise())
 }
 
 func (e *Engine) setAside(key string, needed int64) (release func(), err error) {

@@ -87,7 +87,7 @@ func (e *Engine) placeCopy(ctx context.Context, v store.Volume) error {
 		return err
 	}
 	// Last: a source that is full to its limit could not be copied under the same one.
-	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes)); err != nil {
+	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, v.Spec.InodeLimit()); err != nil {
 		return err
 	}
 	if err := e.Store.Rename(tmp, e.Store.VolumeDir(v.ID)); err != nil {

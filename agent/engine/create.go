@@ -37,6 +37,8 @@ func (r CreateRequest) validate() error {
 		return fmt.Errorf("%w: size of %d bytes is over the limit of %d", ErrInvalid, r.Spec.Bytes, r.LimitBytes)
 	case r.Spec.Mode&^modeBits != 0:
 		return fmt.Errorf("%w: mode %o", ErrInvalid, r.Spec.Mode)
+	case r.Spec.Inodes != 0 && (r.Spec.Inodes < store.MinInodes || r.Spec.Inodes > store.MaxInodes):
+		return badInodes(r.Spec.Inodes)
 	case r.SourceVolume != "" && r.SourceSnapshot != "":
 		return fmt.Errorf("%w: two sources", ErrInvalid)
 	}
@@ -81,7 +83,10 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (store.Volume, err
 		return e.buildCopy(ctx, v, release)
 	}
 	defer release()
-	if err != nil || v.State == store.StateReady {
+	if err == nil && v.State == store.StateReady {
+		return v, e.askedAgain(v)
+	}
+	if err != nil {
 		return v, err
 	}
 	if err := e.placeEmpty(v); err != nil {
@@ -114,7 +119,7 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	if err := e.checkSource(r, spec.Bytes); err != nil {
 		return store.Volume{}, err
 	}
-	release, err := e.promise(id, spec.Bytes)
+	release, err := e.promise(id, spec)
 	if err != nil {
 		return store.Volume{}, err
 	}
@@ -125,7 +130,7 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	}
 	v := store.Volume{
 		ID: id, Name: r.Name, Spec: spec, ExportID: export, ProjectID: project, State: store.StateCreating,
-		Created: e.Now().UTC(), SourceVolume: r.SourceVolume, SourceSnapshot: r.SourceSnapshot,
+		Created: e.Now().UTC(), SourceVolume: r.SourceVolume, SourceSnapshot: r.SourceSnapshot, Provisional: true,
 	}
 	return v, e.Store.PutVolume(v)
 }
@@ -136,7 +141,7 @@ func (e *Engine) placeEmpty(v store.Volume) error {
 	if _, err := os.Lstat(place); err == nil {
 		return nil
 	}
-	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes)); err != nil {
+	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, v.Spec.InodeLimit()); err != nil {
 		return err
 	}
 	tmp := e.Store.TmpDir(store.KindVolume, v.ID)
@@ -155,7 +160,7 @@ func (e *Engine) publish(ctx context.Context, v store.Volume) (store.Volume, err
 	if err := e.SyncExports(ctx, v.ID); err != nil {
 		return store.Volume{}, fmt.Errorf("export volume: %w", err)
 	}
-	v.State = store.StateReady
+	v.State, v.Asked = store.StateReady, e.Now().UTC()
 	if err := e.Store.PutVolume(v); err != nil {
 		return store.Volume{}, err
 	}

@@ -10,6 +10,10 @@ import (
 // Delete takes a volume out of service and moves its data to the trash or the archive. What does not exist is deleted. A volume
 // that a living node has open is not (access.ErrHeld).
 func (e *Engine) Delete(ctx context.Context, id string) error {
+	return e.delete(ctx, id, func(store.Volume) error { return nil })
+}
+
+func (e *Engine) delete(ctx context.Context, id string, check func(store.Volume) error) error {
 	if !store.ValidID(id) {
 		return nil
 	}
@@ -21,6 +25,9 @@ func (e *Engine) Delete(ctx context.Context, id string) error {
 	v, ok := e.Store.Volume(id)
 	if !ok || v.State == store.StateRetained {
 		return nil
+	}
+	if err := check(v); err != nil {
+		return err
 	}
 	if !e.Exports.Serving() {
 		return ErrUnavailable

@@ -29,7 +29,7 @@ func (e *Engine) Expand(id string, bytes, limit int64) (store.Volume, error) {
 		return store.Volume{}, fmt.Errorf("%w: it has %d bytes already, over the limit of %d", ErrOutOfRange, v.Spec.Bytes, limit)
 	}
 	// Also when nothing has changed: a call that was cut off may have written the record only.
-	return v, e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, store.Inodes(v.Spec.Bytes))
+	return v, e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, v.Spec.InodeLimit())
 }
 
 func (e *Engine) grow(v *store.Volume, bytes, limit int64) error {
@@ -38,11 +38,11 @@ func (e *Engine) grow(v *store.Volume, bytes, limit int64) error {
 			return fmt.Errorf("%w: %d bytes are over the limit of %d", ErrOutOfRange, bytes, most)
 		}
 	}
-	release, err := e.promise(v.ID, bytes)
+	v.Spec.Bytes = bytes
+	release, err := e.promise(v.ID, v.Spec)
 	if err != nil {
 		return err
 	}
 	defer release()
-	v.Spec.Bytes = bytes
 	return e.Store.PutVolume(*v)
 }

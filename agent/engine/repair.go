@@ -61,7 +61,7 @@ func (e *Engine) checkVolume(v store.Volume) error {
 	if err != nil {
 		return err
 	}
-	inodes := store.Inodes(v.Spec.Bytes)
+	inodes := v.Spec.InodeLimit()
 	if q.LimitBytes == v.Spec.Bytes && q.LimitInodes == inodes {
 		return nil
 	}

@@ -51,6 +51,10 @@ func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest
 	}
 	id := req.GetGrant().GetVolumeId()
 	client := access.Client{BootID: req.GetClient().GetBootId(), Addresses: req.GetClient().GetAddresses()}
+	// A volume that was staged once is never swept.
+	if err := c.Engine.Confirm(id); err != nil {
+		return nil, toStatus(err)
+	}
 	changed, err := c.Access.Open(who, client, id, grantFrom(req.GetGrant()))
 	if err != nil {
 		return nil, toStatus(err)

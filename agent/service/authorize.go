@@ -26,6 +26,8 @@ var allowed = map[string][]pki.Role{
 	agentv1.Agent_CreateVolume_FullMethodName:   controllerOnly,
 	agentv1.Agent_DeleteVolume_FullMethodName:   controllerOnly,
 	agentv1.Agent_ExpandVolume_FullMethodName:   controllerOnly,
+	agentv1.Agent_ModifyVolume_FullMethodName:   controllerOnly,
+	agentv1.Agent_ConfirmVolumes_FullMethodName: controllerOnly,
 	agentv1.Agent_GetVolume_FullMethodName:      readers,
 	agentv1.Agent_ListVolumes_FullMethodName:    readers,
 	agentv1.Agent_GetCapacity_FullMethodName:    readers,

@@ -37,16 +37,35 @@ func specFrom(s *agentv1.VolumeSpec) (store.Spec, error) {
 	return store.Spec{
 		Bytes: s.GetBytes(), Mode: s.GetMode(), UID: s.GetUid(), GID: s.GetGid(),
 		Squash: squash, AnonymousUID: s.GetAnonymousUid(), AnonymousGID: s.GetAnonymousGid(), OnDelete: onDelete,
-		Profile: s.GetProfile(), MaxBytes: s.GetMaxBytes(),
+		Profile: s.GetProfile(), MaxBytes: s.GetMaxBytes(), Inodes: s.GetInodes(),
 		ClaimNamespace: s.GetClaimNamespace(), ClaimName: s.GetClaimName(),
 	}, nil
+}
+
+func changeFrom(req *agentv1.ModifyVolumeRequest) (engine.Change, error) {
+	c := engine.Change{AnonymousUID: req.AnonymousUid, AnonymousGID: req.AnonymousGid, Inodes: req.Inodes}
+	if req.Squash != nil {
+		squash, ok := squashes[req.GetSquash()]
+		if !ok {
+			return c, fmt.Errorf("%w: squash %v", engine.ErrInvalid, req.GetSquash())
+		}
+		c.Squash = &squash
+	}
+	if req.OnDelete != nil {
+		onDelete, ok := onDeletes[req.GetOnDelete()]
+		if !ok {
+			return c, fmt.Errorf("%w: onDelete %v", engine.ErrInvalid, req.GetOnDelete())
+		}
+		c.OnDelete = &onDelete
+	}
+	return c, nil
 }
 
 func specTo(s store.Spec) *agentv1.VolumeSpec {
 	out := &agentv1.VolumeSpec{
 		Bytes: s.Bytes, Mode: s.Mode, Uid: s.UID, Gid: s.GID,
 		AnonymousUid: s.AnonymousUID, AnonymousGid: s.AnonymousGID,
-		Profile: s.Profile, MaxBytes: s.MaxBytes, ClaimNamespace: s.ClaimNamespace, ClaimName: s.ClaimName,
+		Profile: s.Profile, MaxBytes: s.MaxBytes, Inodes: s.Inodes, ClaimNamespace: s.ClaimNamespace, ClaimName: s.ClaimName,
 	}
 	switch s.Squash {
 	case store.SquashRoot:

@@ -19,6 +19,7 @@ var statusCodes = []struct {
 	{access.ErrNotFound, codes.NotFound},
 	{engine.ErrExists, codes.AlreadyExists},
 	{engine.ErrBusy, codes.Aborted},
+	{engine.ErrConfirmed, codes.FailedPrecondition},
 	{access.ErrHeld, codes.FailedPrecondition},
 	{engine.ErrNoSpace, codes.ResourceExhausted},
 	{engine.ErrTooMany, codes.ResourceExhausted},

@@ -3,7 +3,9 @@ package service
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -61,7 +63,7 @@ func (s *Service) CreateVolume(ctx context.Context, req *agentv1.CreateVolumeReq
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return volumeTo(v, c.Access.Holders(v.ID)), nil
+	return c.volume(v), nil
 }
 
 // DeleteVolume implements the service.
@@ -70,7 +72,12 @@ func (s *Service) DeleteVolume(ctx context.Context, req *agentv1.DeleteVolumeReq
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Engine.Delete(ctx, req.GetId()); err != nil {
+	if idle := req.GetProvisionalForSeconds(); idle != 0 {
+		err = c.Engine.DeleteProvisional(ctx, req.GetId(), time.Duration(idle)*time.Second)
+	} else {
+		err = c.Engine.Delete(ctx, req.GetId())
+	}
+	if err != nil {
 		return nil, toStatus(err)
 	}
 	return &agentv1.DeleteVolumeResponse{}, nil
@@ -86,7 +93,47 @@ func (s *Service) ExpandVolume(_ context.Context, req *agentv1.ExpandVolumeReque
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return volumeTo(v, c.Access.Holders(v.ID)), nil
+	return c.volume(v), nil
+}
+
+// ModifyVolume implements the service.
+func (s *Service) ModifyVolume(ctx context.Context, req *agentv1.ModifyVolumeRequest) (*agentv1.Volume, error) {
+	c, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	change, err := changeFrom(req)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	v, err := c.Engine.Modify(ctx, req.GetId(), change)
+	if err != nil {
+		return nil, toStatus(fmt.Errorf("volume %q: %w", req.GetId(), err))
+	}
+	return c.volume(v), nil
+}
+
+// ConfirmVolumes implements the service.
+func (s *Service) ConfirmVolumes(_ context.Context, req *agentv1.ConfirmVolumesRequest) (*agentv1.ConfirmVolumesResponse, error) {
+	c, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range req.GetIds() {
+		if err := c.Engine.Confirm(id); err != nil {
+			return nil, toStatus(err)
+		}
+	}
+	return &agentv1.ConfirmVolumesResponse{}, nil
+}
+
+// volume translates.
+func (c *Core) volume(v store.Volume) *agentv1.Volume {
+	out := volumeTo(v, c.Access.Holders(v.ID))
+	if v.Provisional {
+		out.Provisional, out.AskedSecondsAgo = true, int64(c.Engine.Now().Sub(v.Asked)/time.Second)
+	}
+	return out
 }
 
 // GetVolume implements the service.
@@ -99,11 +146,14 @@ func (s *Service) GetVolume(_ context.Context, req *agentv1.GetVolumeRequest) (*
 	if name, ok := req.GetKey().(*agentv1.GetVolumeRequest_Name); ok {
 		id = store.ID(name.Name)
 	}
+	if v, ok := c.Engine.Store.Volume(id); ok && req.GetAnyState() {
+		return c.volume(v), nil
+	}
 	v, err := c.Engine.Volume(id)
 	if err != nil {
 		return nil, toStatus(fmt.Errorf("volume %q: %w", id, err))
 	}
-	return volumeTo(v, c.Access.Holders(v.ID)), nil
+	return c.volume(v), nil
 }
 
 // ListVolumes implements the service.
@@ -112,10 +162,14 @@ func (s *Service) ListVolumes(_ context.Context, req *agentv1.ListVolumesRequest
 	if err != nil {
 		return nil, err
 	}
-	volumes, next := page(c.Engine.Volumes(req.GetAfterId()), req.GetMaxEntries(), func(v store.Volume) string { return v.ID })
+	all := c.Engine.Volumes(req.GetAfterId())
+	if req.GetOnlyProvisional() {
+		all = slices.DeleteFunc(all, func(v store.Volume) bool { return !v.Provisional })
+	}
+	volumes, next := page(all, req.GetMaxEntries(), func(v store.Volume) string { return v.ID })
 	out := &agentv1.ListVolumesResponse{NextAfterId: next}
 	for _, v := range volumes {
-		out.Volumes = append(out.Volumes, volumeTo(v, c.Access.Holders(v.ID)))
+		out.Volumes = append(out.Volumes, c.volume(v))
 	}
 	return out, nil
 }

@@ -44,6 +44,7 @@ func TestRoles(t *testing.T) {
 	const node, controller, manager, agent = pki.RoleNode, pki.RoleController, pki.RoleManager, pki.RoleAgent
 	want := map[string][]pki.Role{
 		"CreateVolume": {controller}, "DeleteVolume": {controller}, "ExpandVolume": {controller},
+		"ModifyVolume": {controller}, "ConfirmVolumes": {controller},
 		"GetVolume": {controller, manager}, "ListVolumes": {controller, manager}, "GetCapacity": {controller, manager},
 		"CreateSnapshot": {controller}, "DeleteSnapshot": {controller}, "ListSnapshots": {controller, manager},
 		"OpenAccess": {node}, "Announce": {node}, "GetUsage": {node, controller, manager}, "GetStatus": {manager},
@@ -72,7 +73,7 @@ func TestCodes(t *testing.T) {
 	for err, want := range map[error]codes.Code{
 		engine.ErrNotFound: codes.NotFound, engine.ErrExists: codes.AlreadyExists, engine.ErrBusy: codes.Aborted,
 		engine.ErrNoSpace: codes.ResourceExhausted, engine.ErrOutOfRange: codes.OutOfRange, engine.ErrInvalid: codes.InvalidArgument,
-		engine.ErrUnavailable: codes.Unavailable, access.ErrHeld: codes.FailedPrecondition, access.ErrNotFound: codes.NotFound,
+		engine.ErrUnavailable: codes.Unavailable, engine.ErrConfirmed: codes.FailedPrecondition, access.ErrHeld: codes.FailedPrecondition, access.ErrNotFound: codes.NotFound,
 		access.ErrInvalid: codes.InvalidArgument, errors.New("other"): codes.Internal, context.DeadlineExceeded: codes.DeadlineExceeded,
 	} {
 		if got := status.Code(toStatus(fmt.Errorf("with context: %w", err))); got != want {
@@ -87,7 +88,7 @@ func TestCodes(t *testing.T) {
 func TestSpecsAreTheSameBothWays(t *testing.T) {
 	want := store.Spec{
 		Bytes: 1, Mode: 0o2770, UID: 2, GID: 3, Squash: store.SquashAll, AnonymousUID: 4, AnonymousGID: 5,
-		OnDelete: store.OnDeleteArchive, Profile: "p", MaxBytes: 6, ClaimNamespace: "ns", ClaimName: "pvc",
+		OnDelete: store.OnDeleteArchive, Profile: "p", MaxBytes: 6, Inodes: 7, ClaimNamespace: "ns", ClaimName: "pvc",
 	}
 	if got, err := specFrom(specTo(want)); err != nil || got != want {
 		t.Errorf("got %+v, %v", got, err)

@@ -30,13 +30,27 @@ func RoundVolumeBytes(bytes int64) int64 {
 // times its size from the disk.
 func Inodes(bytes int64) int64 { return max(bytes/bytesPerInode, minInodes) }
 
-// Promise is what a volume of that size can take from the disk: its bytes and its inodes.
-func Promise(bytes int64) int64 {
-	inodes := Inodes(bytes) * inodeBytes
-	if bytes > math.MaxInt64-inodes {
+// MaxInodes is the most that a volume can be given; the disk is full of inodes long before.
+const MaxInodes = int64(1) << 40
+
+// MinInodes is the least that a volume can be given.
+const MinInodes = minInodes
+
+// InodeLimit is how many files the volume may hold.
+func (s Spec) InodeLimit() int64 {
+	if s.Inodes > 0 {
+		return s.Inodes
+	}
+	return Inodes(s.Bytes)
+}
+
+// Promise is what the volume can take from the disk: its bytes and its inodes.
+func (s Spec) Promise() int64 {
+	inodes := min(s.InodeLimit(), math.MaxInt64/inodeBytes) * inodeBytes
+	if s.Bytes > math.MaxInt64-inodes {
 		return math.MaxInt64
 	}
-	return bytes + inodes
+	return s.Bytes + inodes
 }
 
 // Charged is what a tree without a limit (snapshot, trash, archive) takes, by what is charged to its project.
@@ -55,7 +69,7 @@ func Free(total, allocated int64, overcommitPercent int32) int64 {
 	return int64(limit) - allocated
 }
 
-// Largest is the size of the largest volume whose Promise is not more than free; 0 when there is none.
+// Largest is the size of the largest volume whose promise is not more than free; 0 when there is none.
 func Largest(free int64) int64 {
 	largest := free / (bytesPerInode + inodeBytes) * bytesPerInode
 	if Inodes(largest) == minInodes {

@@ -74,8 +74,10 @@ func TestSizes(t *testing.T) {
 		"huge does not overflow":    {RoundVolumeBytes(math.MaxInt64), math.MaxInt64 / BlockBytes * BlockBytes},
 		"inodes of 1 GiB":           {Inodes(gib), 65536},
 		"inodes of 1 MiB":           {Inodes(mib), 4096},
-		"promise of 1 GiB":          {Promise(gib), gib + 32*mib},
-		"promise does not overflow": {Promise(math.MaxInt64), math.MaxInt64},
+		"promise of 1 GiB":          {Spec{Bytes: gib}.Promise(), gib + 32*mib},
+		"promise of more inodes":    {Spec{Bytes: gib, Inodes: 1 << 20}.Promise(), gib + 512*mib},
+		"promise of many inodes":    {Spec{Bytes: gib, Inodes: math.MaxInt64}.Promise(), math.MaxInt64},
+		"promise does not overflow": {Spec{Bytes: math.MaxInt64}.Promise(), math.MaxInt64},
 		"reserve of a small disk":   {Reserve(2 * gib), 128 * mib},
 		"reserve of 100 GiB":        {Reserve(100 * gib), 2 * gib},
 		"reserve of 20 GiB":         {Reserve(20 * gib), gib},
@@ -101,10 +103,10 @@ func FuzzLargest(f *testing.F) {
 			return
 		}
 		got := Largest(Free(total, allocated, 100))
-		if got > 0 && Promise(got) > total-allocated {
-			t.Errorf("%d available, but its promise %d is more than %d", got, Promise(got), total-allocated)
+		if got > 0 && (Spec{Bytes: got}).Promise() > total-allocated {
+			t.Errorf("%d available, but its promise %d is more than %d", got, Spec{Bytes: got}.Promise(), total-allocated)
 		}
-		if more := got + 64*mib; Promise(more) <= total-allocated {
+		if more := got + 64*mib; (Spec{Bytes: more}).Promise() <= total-allocated {
 			t.Errorf("%d available, but %d would fit into %d", got, more, total-allocated)
 		}
 	})

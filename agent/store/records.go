@@ -37,10 +37,11 @@ const (
 	OnDeleteRetain  OnDelete = "Retain"
 )
 
-// Spec is what was asked for when the volume was made.
+// Spec is what was asked for: when the volume was made, and by expansion and modification since.
 type Spec struct {
-	Bytes          int64    `json:"bytes"` // enforced size; the only field that changes later
-	Mode           uint32   `json:"mode"`  // of the root directory: permission bits, setuid, setgid, sticky
+	Bytes          int64    `json:"bytes"`            // enforced size
+	Inodes         int64    `json:"inodes,omitempty"` // enforced number of files; 0 is the usual one for the size
+	Mode           uint32   `json:"mode"`             // of the root directory: permission bits, setuid, setgid, sticky
 	UID            uint32   `json:"uid"`
 	GID            uint32   `json:"gid"`
 	Squash         Squash   `json:"squash"`
@@ -64,6 +65,11 @@ type Volume struct {
 	Created        time.Time `json:"created"`
 	SourceVolume   string    `json:"sourceVolume,omitempty"`
 	SourceSnapshot string    `json:"sourceSnapshot,omitempty"`
+	// Provisional is whether nobody may know of the volume: no PersistentVolume of it has been seen, and no node has ever
+	// staged it. Records of versions that did not know this are not provisional.
+	Provisional bool `json:"provisional,omitempty"`
+	// Asked is about when CreateVolume last answered with it, while it is provisional.
+	Asked time.Time `json:"asked,omitzero"`
 }
 
 // Copied tells whether the volume begins as a copy.
@@ -142,8 +148,8 @@ func decodeVolume(id string, text []byte) (Volume, error) {
 		return Volume{}, fmt.Errorf("record says id %q", v.ID)
 	case v.ExportID == 0 || v.ProjectID == 0:
 		return Volume{}, errors.New("export or project id is 0")
-	case v.Spec.Bytes <= 0:
-		return Volume{}, fmt.Errorf("size is %d bytes", v.Spec.Bytes)
+	case v.Spec.Bytes <= 0 || v.Spec.Inodes < 0:
+		return Volume{}, fmt.Errorf("size is %d bytes and %d inodes", v.Spec.Bytes, v.Spec.Inodes)
 	}
 	switch v.State {
 	case StateCreating, StateReady, StateDeleting, StateRetained:

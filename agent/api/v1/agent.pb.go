@@ -154,6 +154,7 @@ type VolumeSpec struct {
 	MaxBytes       int64                  `protobuf:"varint,10,opt,name=max_bytes,json=maxBytes,proto3" json:"max_bytes,omitempty"`                  // ExpandVolume past it is OUT_OF_RANGE; 0 is no limit
 	ClaimNamespace string                 `protobuf:"bytes,11,opt,name=claim_namespace,json=claimNamespace,proto3" json:"claim_namespace,omitempty"` // the PVC, for people; either valid DNS names or empty
 	ClaimName      string                 `protobuf:"bytes,12,opt,name=claim_name,json=claimName,proto3" json:"claim_name,omitempty"`
+	Inodes         int64                  `protobuf:"varint,20,opt,name=inodes,proto3" json:"inodes,omitempty"` // how many files it may hold, at least 4,096; 0 is the usual number for its size
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -272,6 +273,13 @@ func (x *VolumeSpec) GetClaimName() string {
 	return ""
 }
 
+func (x *VolumeSpec) GetInodes() int64 {
+	if x != nil {
+		return x.Inodes
+	}
+	return 0
+}
+
 type Volume struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Id               string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -281,8 +289,11 @@ type Volume struct {
 	Nodes            []string               `protobuf:"bytes,5,rep,name=nodes,proto3" json:"nodes,omitempty"` // nodes that hold a grant
 	SourceVolumeId   string                 `protobuf:"bytes,6,opt,name=source_volume_id,json=sourceVolumeId,proto3" json:"source_volume_id,omitempty"`
 	SourceSnapshotId string                 `protobuf:"bytes,7,opt,name=source_snapshot_id,json=sourceSnapshotId,proto3" json:"source_snapshot_id,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// provisional is whether neither ConfirmVolumes nor OpenAccess was ever called for it: perhaps nobody knows of it.
+	Provisional     bool  `protobuf:"varint,20,opt,name=provisional,proto3" json:"provisional,omitempty"`
+	AskedSecondsAgo int64 `protobuf:"varint,21,opt,name=asked_seconds_ago,json=askedSecondsAgo,proto3" json:"asked_seconds_ago,omitempty"` // since CreateVolume last answered with it; of provisional volumes only
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Volume) Reset() {
@@ -364,6 +375,20 @@ func (x *Volume) GetSourceSnapshotId() string {
 	return ""
 }
 
+func (x *Volume) GetProvisional() bool {
+	if x != nil {
+		return x.Provisional
+	}
+	return false
+}
+
+func (x *Volume) GetAskedSecondsAgo() int64 {
+	if x != nil {
+		return x.AskedSecondsAgo
+	}
+	return 0
+}
+
 type CreateVolumeRequest struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Name             string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -441,10 +466,13 @@ func (x *CreateVolumeRequest) GetSourceSnapshotId() string {
 }
 
 type DeleteVolumeRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Not 0: FAILED_PRECONDITION unless the volume is still provisional, and CreateVolume has not answered with it for so
+	// many seconds.
+	ProvisionalForSeconds int64 `protobuf:"varint,20,opt,name=provisional_for_seconds,json=provisionalForSeconds,proto3" json:"provisional_for_seconds,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *DeleteVolumeRequest) Reset() {
@@ -482,6 +510,13 @@ func (x *DeleteVolumeRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *DeleteVolumeRequest) GetProvisionalForSeconds() int64 {
+	if x != nil {
+		return x.ProvisionalForSeconds
+	}
+	return 0
 }
 
 type DeleteVolumeResponse struct {
@@ -580,20 +615,187 @@ func (x *ExpandVolumeRequest) GetLimitBytes() int64 {
 	return 0
 }
 
+type ModifyVolumeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// What is not set stays as it is.
+	Squash        *Squash   `protobuf:"varint,2,opt,name=squash,proto3,enum=nfsoperator.agent.v1.Squash,oneof" json:"squash,omitempty"`
+	AnonymousUid  *uint32   `protobuf:"varint,3,opt,name=anonymous_uid,json=anonymousUid,proto3,oneof" json:"anonymous_uid,omitempty"`
+	AnonymousGid  *uint32   `protobuf:"varint,4,opt,name=anonymous_gid,json=anonymousGid,proto3,oneof" json:"anonymous_gid,omitempty"`
+	OnDelete      *OnDelete `protobuf:"varint,5,opt,name=on_delete,json=onDelete,proto3,enum=nfsoperator.agent.v1.OnDelete,oneof" json:"on_delete,omitempty"`
+	Inodes        *int64    `protobuf:"varint,6,opt,name=inodes,proto3,oneof" json:"inodes,omitempty"` // 0 is the usual number for its size
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ModifyVolumeRequest) Reset() {
+	*x = ModifyVolumeRequest{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ModifyVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ModifyVolumeRequest) ProtoMessage() {}
+
+func (x *ModifyVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ModifyVolumeRequest.ProtoReflect.Descriptor instead.
+func (*ModifyVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ModifyVolumeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ModifyVolumeRequest) GetSquash() Squash {
+	if x != nil && x.Squash != nil {
+		return *x.Squash
+	}
+	return Squash_SQUASH_UNSPECIFIED
+}
+
+func (x *ModifyVolumeRequest) GetAnonymousUid() uint32 {
+	if x != nil && x.AnonymousUid != nil {
+		return *x.AnonymousUid
+	}
+	return 0
+}
+
+func (x *ModifyVolumeRequest) GetAnonymousGid() uint32 {
+	if x != nil && x.AnonymousGid != nil {
+		return *x.AnonymousGid
+	}
+	return 0
+}
+
+func (x *ModifyVolumeRequest) GetOnDelete() OnDelete {
+	if x != nil && x.OnDelete != nil {
+		return *x.OnDelete
+	}
+	return OnDelete_ON_DELETE_UNSPECIFIED
+}
+
+func (x *ModifyVolumeRequest) GetInodes() int64 {
+	if x != nil && x.Inodes != nil {
+		return *x.Inodes
+	}
+	return 0
+}
+
+type ConfirmVolumesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []string               `protobuf:"bytes,1,rep,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmVolumesRequest) Reset() {
+	*x = ConfirmVolumesRequest{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmVolumesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmVolumesRequest) ProtoMessage() {}
+
+func (x *ConfirmVolumesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmVolumesRequest.ProtoReflect.Descriptor instead.
+func (*ConfirmVolumesRequest) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ConfirmVolumesRequest) GetIds() []string {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type ConfirmVolumesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfirmVolumesResponse) Reset() {
+	*x = ConfirmVolumesResponse{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfirmVolumesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfirmVolumesResponse) ProtoMessage() {}
+
+func (x *ConfirmVolumesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfirmVolumesResponse.ProtoReflect.Descriptor instead.
+func (*ConfirmVolumesResponse) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{8}
+}
+
 type GetVolumeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Key:
 	//
 	//	*GetVolumeRequest_Id
 	//	*GetVolumeRequest_Name
-	Key           isGetVolumeRequest_Key `protobuf_oneof:"key"`
+	Key isGetVolumeRequest_Key `protobuf_oneof:"key"`
+	// any_state finds also what is not in service: it is being made or deleted, or its data are retained. The name is taken.
+	AnyState      bool `protobuf:"varint,20,opt,name=any_state,json=anyState,proto3" json:"any_state,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetVolumeRequest) Reset() {
 	*x = GetVolumeRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -605,7 +807,7 @@ func (x *GetVolumeRequest) String() string {
 func (*GetVolumeRequest) ProtoMessage() {}
 
 func (x *GetVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[6]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -618,7 +820,7 @@ func (x *GetVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetVolumeRequest.ProtoReflect.Descriptor instead.
 func (*GetVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{6}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetVolumeRequest) GetKey() isGetVolumeRequest_Key {
@@ -646,6 +848,13 @@ func (x *GetVolumeRequest) GetName() string {
 	return ""
 }
 
+func (x *GetVolumeRequest) GetAnyState() bool {
+	if x != nil {
+		return x.AnyState
+	}
+	return false
+}
+
 type isGetVolumeRequest_Key interface {
 	isGetVolumeRequest_Key()
 }
@@ -663,16 +872,17 @@ func (*GetVolumeRequest_Id) isGetVolumeRequest_Key() {}
 func (*GetVolumeRequest_Name) isGetVolumeRequest_Key() {}
 
 type ListVolumesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	MaxEntries    int32                  `protobuf:"varint,1,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"` // 0 is all
-	AfterId       string                 `protobuf:"bytes,2,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`           // start behind this id
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	MaxEntries      int32                  `protobuf:"varint,1,opt,name=max_entries,json=maxEntries,proto3" json:"max_entries,omitempty"` // 0 is all
+	AfterId         string                 `protobuf:"bytes,2,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`           // start behind this id
+	OnlyProvisional bool                   `protobuf:"varint,20,opt,name=only_provisional,json=onlyProvisional,proto3" json:"only_provisional,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ListVolumesRequest) Reset() {
 	*x = ListVolumesRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -684,7 +894,7 @@ func (x *ListVolumesRequest) String() string {
 func (*ListVolumesRequest) ProtoMessage() {}
 
 func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[7]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -697,7 +907,7 @@ func (x *ListVolumesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesRequest.ProtoReflect.Descriptor instead.
 func (*ListVolumesRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{7}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListVolumesRequest) GetMaxEntries() int32 {
@@ -714,6 +924,13 @@ func (x *ListVolumesRequest) GetAfterId() string {
 	return ""
 }
 
+func (x *ListVolumesRequest) GetOnlyProvisional() bool {
+	if x != nil {
+		return x.OnlyProvisional
+	}
+	return false
+}
+
 type ListVolumesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Volumes       []*Volume              `protobuf:"bytes,1,rep,name=volumes,proto3" json:"volumes,omitempty"`
@@ -724,7 +941,7 @@ type ListVolumesResponse struct {
 
 func (x *ListVolumesResponse) Reset() {
 	*x = ListVolumesResponse{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +953,7 @@ func (x *ListVolumesResponse) String() string {
 func (*ListVolumesResponse) ProtoMessage() {}
 
 func (x *ListVolumesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[8]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +966,7 @@ func (x *ListVolumesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListVolumesResponse.ProtoReflect.Descriptor instead.
 func (*ListVolumesResponse) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{8}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListVolumesResponse) GetVolumes() []*Volume {
@@ -774,7 +991,7 @@ type GetCapacityRequest struct {
 
 func (x *GetCapacityRequest) Reset() {
 	*x = GetCapacityRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -786,7 +1003,7 @@ func (x *GetCapacityRequest) String() string {
 func (*GetCapacityRequest) ProtoMessage() {}
 
 func (x *GetCapacityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[9]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -799,7 +1016,7 @@ func (x *GetCapacityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetCapacityRequest.ProtoReflect.Descriptor instead.
 func (*GetCapacityRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{9}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{12}
 }
 
 type Capacity struct {
@@ -814,7 +1031,7 @@ type Capacity struct {
 
 func (x *Capacity) Reset() {
 	*x = Capacity{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -826,7 +1043,7 @@ func (x *Capacity) String() string {
 func (*Capacity) ProtoMessage() {}
 
 func (x *Capacity) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[10]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -839,7 +1056,7 @@ func (x *Capacity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Capacity.ProtoReflect.Descriptor instead.
 func (*Capacity) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{10}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Capacity) GetTotalBytes() int64 {
@@ -884,7 +1101,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1113,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[11]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1126,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{11}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Snapshot) GetId() string {
@@ -964,7 +1181,7 @@ type CreateSnapshotRequest struct {
 
 func (x *CreateSnapshotRequest) Reset() {
 	*x = CreateSnapshotRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -976,7 +1193,7 @@ func (x *CreateSnapshotRequest) String() string {
 func (*CreateSnapshotRequest) ProtoMessage() {}
 
 func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[12]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -989,7 +1206,7 @@ func (x *CreateSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*CreateSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{12}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CreateSnapshotRequest) GetName() string {
@@ -1015,7 +1232,7 @@ type DeleteSnapshotRequest struct {
 
 func (x *DeleteSnapshotRequest) Reset() {
 	*x = DeleteSnapshotRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1244,7 @@ func (x *DeleteSnapshotRequest) String() string {
 func (*DeleteSnapshotRequest) ProtoMessage() {}
 
 func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[13]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1257,7 @@ func (x *DeleteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{13}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteSnapshotRequest) GetId() string {
@@ -1058,7 +1275,7 @@ type DeleteSnapshotResponse struct {
 
 func (x *DeleteSnapshotResponse) Reset() {
 	*x = DeleteSnapshotResponse{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1287,7 @@ func (x *DeleteSnapshotResponse) String() string {
 func (*DeleteSnapshotResponse) ProtoMessage() {}
 
 func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[14]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1300,7 @@ func (x *DeleteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*DeleteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{14}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{17}
 }
 
 type ListSnapshotsRequest struct {
@@ -1098,7 +1315,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1327,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[15]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1340,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{15}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ListSnapshotsRequest) GetMaxEntries() int32 {
@@ -1164,7 +1381,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1393,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[16]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1189,7 +1406,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{16}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -1219,7 +1436,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1448,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[17]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1461,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{17}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Grant) GetVolumeId() string {
@@ -1286,7 +1503,7 @@ type Client struct {
 
 func (x *Client) Reset() {
 	*x = Client{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1515,7 @@ func (x *Client) String() string {
 func (*Client) ProtoMessage() {}
 
 func (x *Client) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[18]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1528,7 @@ func (x *Client) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Client.ProtoReflect.Descriptor instead.
 func (*Client) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{18}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Client) GetBootId() string {
@@ -1338,7 +1555,7 @@ type OpenAccessRequest struct {
 
 func (x *OpenAccessRequest) Reset() {
 	*x = OpenAccessRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1350,7 +1567,7 @@ func (x *OpenAccessRequest) String() string {
 func (*OpenAccessRequest) ProtoMessage() {}
 
 func (x *OpenAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[19]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1363,7 +1580,7 @@ func (x *OpenAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccessRequest.ProtoReflect.Descriptor instead.
 func (*OpenAccessRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{19}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OpenAccessRequest) GetClient() *Client {
@@ -1390,7 +1607,7 @@ type OpenAccessResponse struct {
 
 func (x *OpenAccessResponse) Reset() {
 	*x = OpenAccessResponse{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1619,7 @@ func (x *OpenAccessResponse) String() string {
 func (*OpenAccessResponse) ProtoMessage() {}
 
 func (x *OpenAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[20]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1632,7 @@ func (x *OpenAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OpenAccessResponse.ProtoReflect.Descriptor instead.
 func (*OpenAccessResponse) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{20}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *OpenAccessResponse) GetPath() string {
@@ -1443,7 +1660,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1672,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[21]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1685,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{21}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Announcement) GetGeneration() int64 {
@@ -1501,7 +1718,7 @@ type AnnouncementReply struct {
 
 func (x *AnnouncementReply) Reset() {
 	*x = AnnouncementReply{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +1730,7 @@ func (x *AnnouncementReply) String() string {
 func (*AnnouncementReply) ProtoMessage() {}
 
 func (x *AnnouncementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[22]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +1743,7 @@ func (x *AnnouncementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnouncementReply.ProtoReflect.Descriptor instead.
 func (*AnnouncementReply) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{22}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *AnnouncementReply) GetGeneration() int64 {
@@ -1545,7 +1762,7 @@ type GetUsageRequest struct {
 
 func (x *GetUsageRequest) Reset() {
 	*x = GetUsageRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1774,7 @@ func (x *GetUsageRequest) String() string {
 func (*GetUsageRequest) ProtoMessage() {}
 
 func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[23]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1787,7 @@ func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetUsageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{23}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetUsageRequest) GetId() string {
@@ -1592,7 +1809,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1821,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1834,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Usage) GetUsedBytes() int64 {
@@ -1656,7 +1873,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1668,7 +1885,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1681,7 +1898,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 type ServerStatus struct {
@@ -1707,7 +1924,7 @@ type ServerStatus struct {
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1719,7 +1936,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1732,7 +1949,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ServerStatus) GetServing() bool {
@@ -1844,7 +2061,7 @@ var File_agent_api_v1_agent_proto protoreflect.FileDescriptor
 
 const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\n" +
-	"\x18agent/api/v1/agent.proto\x12\x14nfsoperator.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x96\x03\n" +
+	"\x18agent/api/v1/agent.proto\x12\x14nfsoperator.agent.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x03\n" +
 	"\n" +
 	"VolumeSpec\x12\x14\n" +
 	"\x05bytes\x18\x01 \x01(\x03R\x05bytes\x12\x12\n" +
@@ -1860,7 +2077,8 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	" \x01(\x03R\bmaxBytes\x12'\n" +
 	"\x0fclaim_namespace\x18\v \x01(\tR\x0eclaimNamespace\x12\x1d\n" +
 	"\n" +
-	"claim_name\x18\f \x01(\tR\tclaimName\"\x86\x02\n" +
+	"claim_name\x18\f \x01(\tR\tclaimName\x12\x16\n" +
+	"\x06inodes\x18\x14 \x01(\x03R\x06inodes\"\xd4\x02\n" +
 	"\x06Volume\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x124\n" +
@@ -1868,30 +2086,51 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\acreated\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x14\n" +
 	"\x05nodes\x18\x05 \x03(\tR\x05nodes\x12(\n" +
 	"\x10source_volume_id\x18\x06 \x01(\tR\x0esourceVolumeId\x12,\n" +
-	"\x12source_snapshot_id\x18\a \x01(\tR\x10sourceSnapshotId\"\xd8\x01\n" +
+	"\x12source_snapshot_id\x18\a \x01(\tR\x10sourceSnapshotId\x12 \n" +
+	"\vprovisional\x18\x14 \x01(\bR\vprovisional\x12*\n" +
+	"\x11asked_seconds_ago\x18\x15 \x01(\x03R\x0faskedSecondsAgo\"\xd8\x01\n" +
 	"\x13CreateVolumeRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
 	"\x04spec\x18\x02 \x01(\v2 .nfsoperator.agent.v1.VolumeSpecR\x04spec\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x03R\n" +
 	"limitBytes\x12(\n" +
 	"\x10source_volume_id\x18\x04 \x01(\tR\x0esourceVolumeId\x12,\n" +
-	"\x12source_snapshot_id\x18\x05 \x01(\tR\x10sourceSnapshotId\"%\n" +
+	"\x12source_snapshot_id\x18\x05 \x01(\tR\x10sourceSnapshotId\"]\n" +
 	"\x13DeleteVolumeRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x16\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x126\n" +
+	"\x17provisional_for_seconds\x18\x14 \x01(\x03R\x15provisionalForSeconds\"\x16\n" +
 	"\x14DeleteVolumeResponse\"\\\n" +
 	"\x13ExpandVolumeRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x03R\n" +
-	"limitBytes\"A\n" +
+	"limitBytes\"\xdb\x02\n" +
+	"\x13ModifyVolumeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
+	"\x06squash\x18\x02 \x01(\x0e2\x1c.nfsoperator.agent.v1.SquashH\x00R\x06squash\x88\x01\x01\x12(\n" +
+	"\ranonymous_uid\x18\x03 \x01(\rH\x01R\fanonymousUid\x88\x01\x01\x12(\n" +
+	"\ranonymous_gid\x18\x04 \x01(\rH\x02R\fanonymousGid\x88\x01\x01\x12@\n" +
+	"\ton_delete\x18\x05 \x01(\x0e2\x1e.nfsoperator.agent.v1.OnDeleteH\x03R\bonDelete\x88\x01\x01\x12\x1b\n" +
+	"\x06inodes\x18\x06 \x01(\x03H\x04R\x06inodes\x88\x01\x01B\t\n" +
+	"\a_squashB\x10\n" +
+	"\x0e_anonymous_uidB\x10\n" +
+	"\x0e_anonymous_gidB\f\n" +
+	"\n" +
+	"_on_deleteB\t\n" +
+	"\a_inodes\")\n" +
+	"\x15ConfirmVolumesRequest\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x18\n" +
+	"\x16ConfirmVolumesResponse\"^\n" +
 	"\x10GetVolumeRequest\x12\x10\n" +
 	"\x02id\x18\x01 \x01(\tH\x00R\x02id\x12\x14\n" +
-	"\x04name\x18\x02 \x01(\tH\x00R\x04nameB\x05\n" +
-	"\x03key\"P\n" +
+	"\x04name\x18\x02 \x01(\tH\x00R\x04name\x12\x1b\n" +
+	"\tany_state\x18\x14 \x01(\bR\banyStateB\x05\n" +
+	"\x03key\"{\n" +
 	"\x12ListVolumesRequest\x12\x1f\n" +
 	"\vmax_entries\x18\x01 \x01(\x05R\n" +
 	"maxEntries\x12\x19\n" +
-	"\bafter_id\x18\x02 \x01(\tR\aafterId\"q\n" +
+	"\bafter_id\x18\x02 \x01(\tR\aafterId\x12)\n" +
+	"\x10only_provisional\x18\x14 \x01(\bR\x0fonlyProvisional\"q\n" +
 	"\x13ListVolumesResponse\x126\n" +
 	"\avolumes\x18\x01 \x03(\v2\x1c.nfsoperator.agent.v1.VolumeR\avolumes\x12\"\n" +
 	"\rnext_after_id\x18\x02 \x01(\tR\vnextAfterId\"\x14\n" +
@@ -1991,11 +2230,13 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ON_DELETE_DELETE\x10\x01\x12\x15\n" +
 	"\x11ON_DELETE_ARCHIVE\x10\x02\x12\x14\n" +
-	"\x10ON_DELETE_RETAIN\x10\x032\xcd\t\n" +
+	"\x10ON_DELETE_RETAIN\x10\x032\x93\v\n" +
 	"\x05Agent\x12W\n" +
 	"\fCreateVolume\x12).nfsoperator.agent.v1.CreateVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12e\n" +
 	"\fDeleteVolume\x12).nfsoperator.agent.v1.DeleteVolumeRequest\x1a*.nfsoperator.agent.v1.DeleteVolumeResponse\x12W\n" +
-	"\fExpandVolume\x12).nfsoperator.agent.v1.ExpandVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12Q\n" +
+	"\fExpandVolume\x12).nfsoperator.agent.v1.ExpandVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12W\n" +
+	"\fModifyVolume\x12).nfsoperator.agent.v1.ModifyVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12k\n" +
+	"\x0eConfirmVolumes\x12+.nfsoperator.agent.v1.ConfirmVolumesRequest\x1a,.nfsoperator.agent.v1.ConfirmVolumesResponse\x12Q\n" +
 	"\tGetVolume\x12&.nfsoperator.agent.v1.GetVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12b\n" +
 	"\vListVolumes\x12(.nfsoperator.agent.v1.ListVolumesRequest\x1a).nfsoperator.agent.v1.ListVolumesResponse\x12W\n" +
 	"\vGetCapacity\x12(.nfsoperator.agent.v1.GetCapacityRequest\x1a\x1e.nfsoperator.agent.v1.Capacity\x12]\n" +
@@ -2021,7 +2262,7 @@ func file_agent_api_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_api_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_agent_api_v1_agent_proto_goTypes = []any{
 	(Squash)(0),                    // 0: nfsoperator.agent.v1.Squash
 	(OnDelete)(0),                  // 1: nfsoperator.agent.v1.OnDelete
@@ -2031,74 +2272,83 @@ var file_agent_api_v1_agent_proto_goTypes = []any{
 	(*DeleteVolumeRequest)(nil),    // 5: nfsoperator.agent.v1.DeleteVolumeRequest
 	(*DeleteVolumeResponse)(nil),   // 6: nfsoperator.agent.v1.DeleteVolumeResponse
 	(*ExpandVolumeRequest)(nil),    // 7: nfsoperator.agent.v1.ExpandVolumeRequest
-	(*GetVolumeRequest)(nil),       // 8: nfsoperator.agent.v1.GetVolumeRequest
-	(*ListVolumesRequest)(nil),     // 9: nfsoperator.agent.v1.ListVolumesRequest
-	(*ListVolumesResponse)(nil),    // 10: nfsoperator.agent.v1.ListVolumesResponse
-	(*GetCapacityRequest)(nil),     // 11: nfsoperator.agent.v1.GetCapacityRequest
-	(*Capacity)(nil),               // 12: nfsoperator.agent.v1.Capacity
-	(*Snapshot)(nil),               // 13: nfsoperator.agent.v1.Snapshot
-	(*CreateSnapshotRequest)(nil),  // 14: nfsoperator.agent.v1.CreateSnapshotRequest
-	(*DeleteSnapshotRequest)(nil),  // 15: nfsoperator.agent.v1.DeleteSnapshotRequest
-	(*DeleteSnapshotResponse)(nil), // 16: nfsoperator.agent.v1.DeleteSnapshotResponse
-	(*ListSnapshotsRequest)(nil),   // 17: nfsoperator.agent.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),  // 18: nfsoperator.agent.v1.ListSnapshotsResponse
-	(*Grant)(nil),                  // 19: nfsoperator.agent.v1.Grant
-	(*Client)(nil),                 // 20: nfsoperator.agent.v1.Client
-	(*OpenAccessRequest)(nil),      // 21: nfsoperator.agent.v1.OpenAccessRequest
-	(*OpenAccessResponse)(nil),     // 22: nfsoperator.agent.v1.OpenAccessResponse
-	(*Announcement)(nil),           // 23: nfsoperator.agent.v1.Announcement
-	(*AnnouncementReply)(nil),      // 24: nfsoperator.agent.v1.AnnouncementReply
-	(*GetUsageRequest)(nil),        // 25: nfsoperator.agent.v1.GetUsageRequest
-	(*Usage)(nil),                  // 26: nfsoperator.agent.v1.Usage
-	(*GetStatusRequest)(nil),       // 27: nfsoperator.agent.v1.GetStatusRequest
-	(*ServerStatus)(nil),           // 28: nfsoperator.agent.v1.ServerStatus
-	(*timestamppb.Timestamp)(nil),  // 29: google.protobuf.Timestamp
+	(*ModifyVolumeRequest)(nil),    // 8: nfsoperator.agent.v1.ModifyVolumeRequest
+	(*ConfirmVolumesRequest)(nil),  // 9: nfsoperator.agent.v1.ConfirmVolumesRequest
+	(*ConfirmVolumesResponse)(nil), // 10: nfsoperator.agent.v1.ConfirmVolumesResponse
+	(*GetVolumeRequest)(nil),       // 11: nfsoperator.agent.v1.GetVolumeRequest
+	(*ListVolumesRequest)(nil),     // 12: nfsoperator.agent.v1.ListVolumesRequest
+	(*ListVolumesResponse)(nil),    // 13: nfsoperator.agent.v1.ListVolumesResponse
+	(*GetCapacityRequest)(nil),     // 14: nfsoperator.agent.v1.GetCapacityRequest
+	(*Capacity)(nil),               // 15: nfsoperator.agent.v1.Capacity
+	(*Snapshot)(nil),               // 16: nfsoperator.agent.v1.Snapshot
+	(*CreateSnapshotRequest)(nil),  // 17: nfsoperator.agent.v1.CreateSnapshotRequest
+	(*DeleteSnapshotRequest)(nil),  // 18: nfsoperator.agent.v1.DeleteSnapshotRequest
+	(*DeleteSnapshotResponse)(nil), // 19: nfsoperator.agent.v1.DeleteSnapshotResponse
+	(*ListSnapshotsRequest)(nil),   // 20: nfsoperator.agent.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),  // 21: nfsoperator.agent.v1.ListSnapshotsResponse
+	(*Grant)(nil),                  // 22: nfsoperator.agent.v1.Grant
+	(*Client)(nil),                 // 23: nfsoperator.agent.v1.Client
+	(*OpenAccessRequest)(nil),      // 24: nfsoperator.agent.v1.OpenAccessRequest
+	(*OpenAccessResponse)(nil),     // 25: nfsoperator.agent.v1.OpenAccessResponse
+	(*Announcement)(nil),           // 26: nfsoperator.agent.v1.Announcement
+	(*AnnouncementReply)(nil),      // 27: nfsoperator.agent.v1.AnnouncementReply
+	(*GetUsageRequest)(nil),        // 28: nfsoperator.agent.v1.GetUsageRequest
+	(*Usage)(nil),                  // 29: nfsoperator.agent.v1.Usage
+	(*GetStatusRequest)(nil),       // 30: nfsoperator.agent.v1.GetStatusRequest
+	(*ServerStatus)(nil),           // 31: nfsoperator.agent.v1.ServerStatus
+	(*timestamppb.Timestamp)(nil),  // 32: google.protobuf.Timestamp
 }
 var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: nfsoperator.agent.v1.VolumeSpec.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 1: nfsoperator.agent.v1.VolumeSpec.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	2,  // 2: nfsoperator.agent.v1.Volume.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
-	29, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	32, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	2,  // 4: nfsoperator.agent.v1.CreateVolumeRequest.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
-	3,  // 5: nfsoperator.agent.v1.ListVolumesResponse.volumes:type_name -> nfsoperator.agent.v1.Volume
-	29, // 6: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
-	13, // 7: nfsoperator.agent.v1.ListSnapshotsResponse.snapshots:type_name -> nfsoperator.agent.v1.Snapshot
-	20, // 8: nfsoperator.agent.v1.OpenAccessRequest.client:type_name -> nfsoperator.agent.v1.Client
-	19, // 9: nfsoperator.agent.v1.OpenAccessRequest.grant:type_name -> nfsoperator.agent.v1.Grant
-	20, // 10: nfsoperator.agent.v1.Announcement.client:type_name -> nfsoperator.agent.v1.Client
-	19, // 11: nfsoperator.agent.v1.Announcement.grants:type_name -> nfsoperator.agent.v1.Grant
-	12, // 12: nfsoperator.agent.v1.ServerStatus.capacity:type_name -> nfsoperator.agent.v1.Capacity
-	4,  // 13: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
-	5,  // 14: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
-	7,  // 15: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
-	8,  // 16: nfsoperator.agent.v1.Agent.GetVolume:input_type -> nfsoperator.agent.v1.GetVolumeRequest
-	9,  // 17: nfsoperator.agent.v1.Agent.ListVolumes:input_type -> nfsoperator.agent.v1.ListVolumesRequest
-	11, // 18: nfsoperator.agent.v1.Agent.GetCapacity:input_type -> nfsoperator.agent.v1.GetCapacityRequest
-	14, // 19: nfsoperator.agent.v1.Agent.CreateSnapshot:input_type -> nfsoperator.agent.v1.CreateSnapshotRequest
-	15, // 20: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
-	17, // 21: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
-	21, // 22: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
-	23, // 23: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
-	25, // 24: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
-	27, // 25: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
-	3,  // 26: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
-	6,  // 27: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
-	3,  // 28: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
-	3,  // 29: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
-	10, // 30: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
-	12, // 31: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
-	13, // 32: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
-	16, // 33: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
-	18, // 34: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
-	22, // 35: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
-	24, // 36: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
-	26, // 37: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
-	28, // 38: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
-	26, // [26:39] is the sub-list for method output_type
-	13, // [13:26] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	0,  // 5: nfsoperator.agent.v1.ModifyVolumeRequest.squash:type_name -> nfsoperator.agent.v1.Squash
+	1,  // 6: nfsoperator.agent.v1.ModifyVolumeRequest.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
+	3,  // 7: nfsoperator.agent.v1.ListVolumesResponse.volumes:type_name -> nfsoperator.agent.v1.Volume
+	32, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	16, // 9: nfsoperator.agent.v1.ListSnapshotsResponse.snapshots:type_name -> nfsoperator.agent.v1.Snapshot
+	23, // 10: nfsoperator.agent.v1.OpenAccessRequest.client:type_name -> nfsoperator.agent.v1.Client
+	22, // 11: nfsoperator.agent.v1.OpenAccessRequest.grant:type_name -> nfsoperator.agent.v1.Grant
+	23, // 12: nfsoperator.agent.v1.Announcement.client:type_name -> nfsoperator.agent.v1.Client
+	22, // 13: nfsoperator.agent.v1.Announcement.grants:type_name -> nfsoperator.agent.v1.Grant
+	15, // 14: nfsoperator.agent.v1.ServerStatus.capacity:type_name -> nfsoperator.agent.v1.Capacity
+	4,  // 15: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
+	5,  // 16: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
+	7,  // 17: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
+	8,  // 18: nfsoperator.agent.v1.Agent.ModifyVolume:input_type -> nfsoperator.agent.v1.ModifyVolumeRequest
+	9,  // 19: nfsoperator.agent.v1.Agent.ConfirmVolumes:input_type -> nfsoperator.agent.v1.ConfirmVolumesRequest
+	11, // 20: nfsoperator.agent.v1.Agent.GetVolume:input_type -> nfsoperator.agent.v1.GetVolumeRequest
+	12, // 21: nfsoperator.agent.v1.Agent.ListVolumes:input_type -> nfsoperator.agent.v1.ListVolumesRequest
+	14, // 22: nfsoperator.agent.v1.Agent.GetCapacity:input_type -> nfsoperator.agent.v1.GetCapacityRequest
+	17, // 23: nfsoperator.agent.v1.Agent.CreateSnapshot:input_type -> nfsoperator.agent.v1.CreateSnapshotRequest
+	18, // 24: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
+	20, // 25: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
+	24, // 26: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
+	26, // 27: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
+	28, // 28: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
+	30, // 29: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
+	3,  // 30: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
+	6,  // 31: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
+	3,  // 32: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
+	3,  // 33: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
+	10, // 34: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
+	3,  // 35: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
+	13, // 36: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
+	15, // 37: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
+	16, // 38: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
+	19, // 39: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
+	21, // 40: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
+	25, // 41: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
+	27, // 42: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
+	29, // 43: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
+	31, // 44: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
+	30, // [30:45] is the sub-list for method output_type
+	15, // [15:30] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_agent_api_v1_agent_proto_init() }
@@ -2106,7 +2356,8 @@ func file_agent_api_v1_agent_proto_init() {
 	if File_agent_api_v1_agent_proto != nil {
 		return
 	}
-	file_agent_api_v1_agent_proto_msgTypes[6].OneofWrappers = []any{
+	file_agent_api_v1_agent_proto_msgTypes[6].OneofWrappers = []any{}
+	file_agent_api_v1_agent_proto_msgTypes[9].OneofWrappers = []any{
 		(*GetVolumeRequest_Id)(nil),
 		(*GetVolumeRequest_Name)(nil),
 	}
@@ -2116,7 +2367,7 @@ func file_agent_api_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_api_v1_agent_proto_rawDesc), len(file_agent_api_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

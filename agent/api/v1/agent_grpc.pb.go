@@ -35,6 +35,8 @@ const (
 	Agent_CreateVolume_FullMethodName   = "/nfsoperator.agent.v1.Agent/CreateVolume"
 	Agent_DeleteVolume_FullMethodName   = "/nfsoperator.agent.v1.Agent/DeleteVolume"
 	Agent_ExpandVolume_FullMethodName   = "/nfsoperator.agent.v1.Agent/ExpandVolume"
+	Agent_ModifyVolume_FullMethodName   = "/nfsoperator.agent.v1.Agent/ModifyVolume"
+	Agent_ConfirmVolumes_FullMethodName = "/nfsoperator.agent.v1.Agent/ConfirmVolumes"
 	Agent_GetVolume_FullMethodName      = "/nfsoperator.agent.v1.Agent/GetVolume"
 	Agent_ListVolumes_FullMethodName    = "/nfsoperator.agent.v1.Agent/ListVolumes"
 	Agent_GetCapacity_FullMethodName    = "/nfsoperator.agent.v1.Agent/GetCapacity"
@@ -58,6 +60,11 @@ type AgentClient interface {
 	DeleteVolume(ctx context.Context, in *DeleteVolumeRequest, opts ...grpc.CallOption) (*DeleteVolumeResponse, error)
 	// ExpandVolume raises the enforced size. A size at or below the present one changes nothing. Role: controller.
 	ExpandVolume(ctx context.Context, in *ExpandVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// ModifyVolume changes what can change while a volume is in use. Role: controller.
+	ModifyVolume(ctx context.Context, in *ModifyVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
+	// ConfirmVolumes notes that volumes are known to the cluster: they are provisional no more. What does not exist is
+	// passed over. Role: controller.
+	ConfirmVolumes(ctx context.Context, in *ConfirmVolumesRequest, opts ...grpc.CallOption) (*ConfirmVolumesResponse, error)
 	// GetVolume finds a volume by id or by CSI name. Roles: controller, manager.
 	GetVolume(ctx context.Context, in *GetVolumeRequest, opts ...grpc.CallOption) (*Volume, error)
 	// ListVolumes lists volumes in order of their ids. Roles: controller, manager.
@@ -114,6 +121,26 @@ func (c *agentClient) ExpandVolume(ctx context.Context, in *ExpandVolumeRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Volume)
 	err := c.cc.Invoke(ctx, Agent_ExpandVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ModifyVolume(ctx context.Context, in *ModifyVolumeRequest, opts ...grpc.CallOption) (*Volume, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Volume)
+	err := c.cc.Invoke(ctx, Agent_ModifyVolume_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *agentClient) ConfirmVolumes(ctx context.Context, in *ConfirmVolumesRequest, opts ...grpc.CallOption) (*ConfirmVolumesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ConfirmVolumesResponse)
+	err := c.cc.Invoke(ctx, Agent_ConfirmVolumes_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -234,6 +261,11 @@ type AgentServer interface {
 	DeleteVolume(context.Context, *DeleteVolumeRequest) (*DeleteVolumeResponse, error)
 	// ExpandVolume raises the enforced size. A size at or below the present one changes nothing. Role: controller.
 	ExpandVolume(context.Context, *ExpandVolumeRequest) (*Volume, error)
+	// ModifyVolume changes what can change while a volume is in use. Role: controller.
+	ModifyVolume(context.Context, *ModifyVolumeRequest) (*Volume, error)
+	// ConfirmVolumes notes that volumes are known to the cluster: they are provisional no more. What does not exist is
+	// passed over. Role: controller.
+	ConfirmVolumes(context.Context, *ConfirmVolumesRequest) (*ConfirmVolumesResponse, error)
 	// GetVolume finds a volume by id or by CSI name. Roles: controller, manager.
 	GetVolume(context.Context, *GetVolumeRequest) (*Volume, error)
 	// ListVolumes lists volumes in order of their ids. Roles: controller, manager.
@@ -274,6 +306,12 @@ func (UnimplementedAgentServer) DeleteVolume(context.Context, *DeleteVolumeReque
 }
 func (UnimplementedAgentServer) ExpandVolume(context.Context, *ExpandVolumeRequest) (*Volume, error) {
 	return nil, status.Error(codes.Unimplemented, "method ExpandVolume not implemented")
+}
+func (UnimplementedAgentServer) ModifyVolume(context.Context, *ModifyVolumeRequest) (*Volume, error) {
+	return nil, status.Error(codes.Unimplemented, "method ModifyVolume not implemented")
+}
+func (UnimplementedAgentServer) ConfirmVolumes(context.Context, *ConfirmVolumesRequest) (*ConfirmVolumesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ConfirmVolumes not implemented")
 }
 func (UnimplementedAgentServer) GetVolume(context.Context, *GetVolumeRequest) (*Volume, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetVolume not implemented")
@@ -376,6 +414,42 @@ func _Agent_ExpandVolume_Handler(srv interface{}, ctx context.Context, dec func(
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(AgentServer).ExpandVolume(ctx, req.(*ExpandVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ModifyVolume_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ModifyVolumeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ModifyVolume(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ModifyVolume_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ModifyVolume(ctx, req.(*ModifyVolumeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Agent_ConfirmVolumes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ConfirmVolumesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).ConfirmVolumes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_ConfirmVolumes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).ConfirmVolumes(ctx, req.(*ConfirmVolumesRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -567,6 +641,14 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ExpandVolume",
 			Handler:    _Agent_ExpandVolume_Handler,
+		},
+		{
+			MethodName: "ModifyVolume",
+			Handler:    _Agent_ModifyVolume_Handler,
+		},
+		{
+			MethodName: "ConfirmVolumes",
+			Handler:    _Agent_ConfirmVolumes_Handler,
 		},
 		{
 			MethodName: "GetVolume",

@@ -31,6 +31,7 @@ type Agent struct {
 	mu            sync.Mutex
 	capacity      int64
 	volumes       map[string]*agentv1.Volume
+	halfMade      map[string]bool
 	snapshots     map[string]*agentv1.Snapshot
 	grants        map[string]*agentv1.Grant
 	announcements []*agentv1.Announcement
@@ -184,7 +185,7 @@ func (a *Agent) CreateVolume(_ context.Context, req *agentv1.CreateVolumeRequest
 	}
 	v := &agentv1.Volume{
 		Id: id, Name: req.GetName(), Spec: proto.CloneOf(req.GetSpec()), Created: timestamppb.Now(),
-		SourceVolumeId: req.GetSourceVolumeId(), SourceSnapshotId: req.GetSourceSnapshotId(),
+		SourceVolumeId: req.GetSourceVolumeId(), SourceSnapshotId: req.GetSourceSnapshotId(), Provisional: true,
 	}
 	a.volumes[id] = v
 	return v, nil
@@ -197,8 +198,72 @@ func (a *Agent) DeleteVolume(_ context.Context, req *agentv1.DeleteVolumeRequest
 	if a.grants[req.GetId()] != nil {
 		return nil, status.Error(codes.FailedPrecondition, "volume is in use on node n")
 	}
+	if v, ok := a.volumes[req.GetId()]; ok && req.GetProvisionalForSeconds() != 0 &&
+		(!v.GetProvisional() || v.GetAskedSecondsAgo() < req.GetProvisionalForSeconds()) {
+		return nil, status.Error(codes.FailedPrecondition, "volume is in use by the cluster")
+	}
 	delete(a.volumes, req.GetId())
 	return &agentv1.DeleteVolumeResponse{}, nil
+}
+
+// ModifyVolume implements the contract.
+func (a *Agent) ModifyVolume(_ context.Context, req *agentv1.ModifyVolumeRequest) (*agentv1.Volume, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	v, ok := a.volumes[req.GetId()]
+	if !ok {
+		return nil, status.Error(codes.NotFound, "no such volume")
+	}
+	v = proto.CloneOf(v)
+	set(&v.Spec.Squash, req.Squash)
+	set(&v.Spec.AnonymousUid, req.AnonymousUid)
+	set(&v.Spec.AnonymousGid, req.AnonymousGid)
+	set(&v.Spec.OnDelete, req.OnDelete)
+	set(&v.Spec.Inodes, req.Inodes)
+	a.volumes[req.GetId()] = v
+	return v, nil
+}
+
+func set[T any](field *T, value *T) {
+	if value != nil {
+		*field = *value
+	}
+}
+
+// ConfirmVolumes implements the contract.
+func (a *Agent) ConfirmVolumes(_ context.Context, req *agentv1.ConfirmVolumesRequest) (*agentv1.ConfirmVolumesResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, id := range req.GetIds() {
+		a.change(id, func(v *agentv1.Volume) { v.Provisional, v.AskedSecondsAgo = false, 0 })
+	}
+	return &agentv1.ConfirmVolumesResponse{}, nil
+}
+
+// Age makes CreateVolume's last answer with a provisional volume older.
+func (a *Agent) Age(id string, seconds int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.change(id, func(v *agentv1.Volume) { v.AskedSecondsAgo += seconds })
+}
+
+// change replaces a volume: answers that are being sent hold the former one.
+func (a *Agent) change(id string, f func(*agentv1.Volume)) {
+	if v, ok := a.volumes[id]; ok {
+		v = proto.CloneOf(v)
+		f(v)
+		a.volumes[id] = v
+	}
+}
+
+// SetHalfMade makes a volume one that is being made, or ends that.
+func (a *Agent) SetHalfMade(id string, halfMade bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.halfMade == nil {
+		a.halfMade = map[string]bool{}
+	}
+	a.halfMade[id] = halfMade
 }
 
 // ExpandVolume implements the contract.
@@ -212,7 +277,9 @@ func (a *Agent) ExpandVolume(_ context.Context, req *agentv1.ExpandVolumeRequest
 	if limit := v.GetSpec().GetMaxBytes(); limit > 0 && req.GetBytes() > limit {
 		return nil, status.Error(codes.OutOfRange, "over the profile's maximum")
 	}
+	v = proto.CloneOf(v)
 	v.Spec.Bytes = max(v.GetSpec().GetBytes(), req.GetBytes())
+	a.volumes[req.GetId()] = v
 	return v, nil
 }
 
@@ -224,7 +291,7 @@ func (a *Agent) GetVolume(_ context.Context, req *agentv1.GetVolumeRequest) (*ag
 	if name := req.GetName(); name != "" {
 		id = idOf(name)
 	}
-	if v, ok := a.volumes[id]; ok {
+	if v, ok := a.volumes[id]; ok && (req.GetAnyState() || !a.halfMade[id]) {
 		return v, nil
 	}
 	return nil, status.Error(codes.NotFound, "no such volume")
@@ -235,6 +302,9 @@ func (a *Agent) ListVolumes(_ context.Context, req *agentv1.ListVolumesRequest) 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	all := slices.SortedFunc(maps.Values(a.volumes), func(x, y *agentv1.Volume) int { return strings.Compare(x.GetId(), y.GetId()) })
+	all = slices.DeleteFunc(all, func(v *agentv1.Volume) bool {
+		return a.halfMade[v.GetId()] || req.GetOnlyProvisional() && !v.GetProvisional()
+	})
 	page, next := page(all, (*agentv1.Volume).GetId, req.GetAfterId(), int(req.GetMaxEntries()))
 	return &agentv1.ListVolumesResponse{Volumes: page, NextAfterId: next}, nil
 }
@@ -312,6 +382,7 @@ func (a *Agent) OpenAccess(_ context.Context, req *agentv1.OpenAccessRequest) (*
 	if a.volumes[id] == nil {
 		return nil, status.Error(codes.NotFound, "no such volume")
 	}
+	a.change(id, func(v *agentv1.Volume) { v.Provisional, v.AskedSecondsAgo = false, 0 })
 	a.grants[id] = req.GetGrant()
 	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{"resvport"}}, nil
 }
