@@ -60,7 +60,7 @@ func testAReadOnlyGrantCannotWrite(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-ro", 16*mib)
 	req := openRequest(v.GetId())
 	req.Grant.ReadOnly = true
-	access, err := h.Node(t, "node-a").OpenAccess(within(t, 10*time.Second), req)
+	access, err := h.Node(t, "node-a").OpenAccess(within(t, 60*time.Second), req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,17 +75,17 @@ func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 	v := create(t, h.Controller(t), "pvc-rwo", 16*mib)
 	req := openRequest(v.GetId())
 	req.Grant.SingleNode = true
-	if _, err := h.Node(t, "node-a").OpenAccess(within(t, 10*time.Second), req); err != nil {
+	if _, err := h.Node(t, "node-a").OpenAccess(within(t, 60*time.Second), req); err != nil {
 		t.Fatal(err)
 	}
 	second := h.Node(t, "node-b")
-	_, err := second.OpenAccess(within(t, 10*time.Second), req)
+	_, err := second.OpenAccess(within(t, 60*time.Second), req)
 	wantCode(t, err, codes.FailedPrecondition)
-	eventually(t, 20*time.Second, "the second node takes over after the lease", func() bool {
-		_, err := second.OpenAccess(within(t, 10*time.Second), req)
+	eventually(t, 60*time.Second, "the second node takes over after the lease", func() bool {
+		_, err := second.OpenAccess(within(t, 60*time.Second), req)
 		return err == nil
 	})
-	got, err := h.Controller(t).GetVolume(within(t, 5*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: v.GetId()}})
+	got, err := h.Controller(t).GetVolume(within(t, 60*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: v.GetId()}})
 	if err != nil || len(got.GetNodes()) != 1 || got.GetNodes()[0] != "node-b" {
 		t.Errorf("nodes %v, %v", got.GetNodes(), err)
 	}
@@ -94,14 +94,14 @@ func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 func testCallersWithoutTheRoleAreRefused(t *testing.T, h *host.Host) {
 	t.Helper()
 	req := &agentv1.CreateVolumeRequest{Name: "pvc-forbidden", Spec: spec(16 * mib)}
-	_, err := h.Stranger(t).CreateVolume(within(t, 5*time.Second), req)
+	_, err := h.Stranger(t).CreateVolume(within(t, 60*time.Second), req)
 	wantCode(t, err, codes.Unavailable) // the handshake fails
 
-	_, err = h.Node(t, "node-a").CreateVolume(within(t, 5*time.Second), req)
+	_, err = h.Node(t, "node-a").CreateVolume(within(t, 60*time.Second), req)
 	wantCode(t, err, codes.PermissionDenied)
-	_, err = h.Manager(t).CreateVolume(within(t, 5*time.Second), req)
+	_, err = h.Manager(t).CreateVolume(within(t, 60*time.Second), req)
 	wantCode(t, err, codes.PermissionDenied)
-	_, err = h.Controller(t).OpenAccess(within(t, 5*time.Second), openRequest("aaaaaaaaaaaaaaaa"))
+	_, err = h.Controller(t).OpenAccess(within(t, 60*time.Second), openRequest("aaaaaaaaaaaaaaaa"))
 	wantCode(t, err, codes.PermissionDenied)
 }
 
@@ -110,7 +110,7 @@ func testIDsThatAreNoIDsReachNothing(t *testing.T, h *host.Host) {
 	c, node := h.Controller(t), h.Node(t, "node-a")
 	create(t, c, "pvc-there", 16*mib)
 	for _, id := range []string{"", ".", "..", "../volumes", "../../etc", "/", "a/../b", "aaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaaaaa/", "%2e%2e%2faaaaaaaaaa"} {
-		ctx := within(t, 10*time.Second)
+		ctx := within(t, 60*time.Second)
 		if _, err := c.DeleteVolume(ctx, &agentv1.DeleteVolumeRequest{Id: id}); err != nil {
 			t.Errorf("delete %q: %v", id, err)
 		}

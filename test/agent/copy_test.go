@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
@@ -27,9 +29,9 @@ func testSnapshotRestoreAndClone(t *testing.T, h *host.Host) {
 	want := describeTree(t, inside)
 
 	usedBefore := capacity(t, c).GetUsedBytes()
-	snap, err := c.CreateSnapshot(within(t, 60*time.Second), &agentv1.CreateSnapshotRequest{Name: "snap-1", SourceVolumeId: v.GetId()})
-	if err != nil || !snap.GetReady() || snap.GetBytes() != 256*mib {
-		t.Fatalf("snapshot %v, %v", snap, err)
+	snap := snapshotReady(t, c, &agentv1.CreateSnapshotRequest{Name: "snap-1", SourceVolumeId: v.GetId()})
+	if snap.GetBytes() != 256*mib {
+		t.Fatalf("snapshot %v", snap)
 	}
 	if grown := capacity(t, c).GetUsedBytes() - usedBefore; grown > 4*mib {
 		t.Errorf("the snapshot took %d bytes of the disk", grown)
@@ -37,12 +39,9 @@ func testSnapshotRestoreAndClone(t *testing.T, h *host.Host) {
 	if err := os.WriteFile(filepath.Join(dir, "plain"), []byte("changed since"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	restored, err := c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{
+	restored := createFrom(t, c, &agentv1.CreateVolumeRequest{
 		Name: "pvc-restored", Spec: spec(512 * mib), SourceSnapshotId: snap.GetId(),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if got := describeTree(t, filepath.Join(h.DataDir(), "volumes", restored.GetId())); got != want {
 		t.Errorf("restored:\n%s\nwant:\n%s", got, want)
 	}
@@ -53,27 +52,24 @@ func testSnapshotRestoreAndClone(t *testing.T, h *host.Host) {
 	if text, err := os.ReadFile(filepath.Join(restoredDir, "plain")); err != nil || string(text) != "plain" {
 		t.Errorf("restored file %q, %v", text, err)
 	}
-	clone, err := c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{
+	clone := createFrom(t, c, &agentv1.CreateVolumeRequest{
 		Name: "pvc-clone", Spec: spec(256 * mib), SourceVolumeId: v.GetId(),
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	usage, err := c.GetUsage(within(t, 5*time.Second), &agentv1.GetUsageRequest{Id: clone.GetId()})
+	usage, err := c.GetUsage(within(t, 60*time.Second), &agentv1.GetUsageRequest{Id: clone.GetId()})
 	if err != nil || usage.GetUsedBytes() < 8*mib || usage.GetTotalBytes() != 256*mib {
 		t.Errorf("a clone is charged what it references: %v, %v", usage, err)
 	}
 	for range 2 {
-		if _, err := c.DeleteSnapshot(within(t, 5*time.Second), &agentv1.DeleteSnapshotRequest{Id: snap.GetId()}); err != nil {
+		if _, err := c.DeleteSnapshot(within(t, 60*time.Second), &agentv1.DeleteSnapshotRequest{Id: snap.GetId()}); err != nil {
 			t.Error(err)
 		}
 	}
-	list, err := c.ListSnapshots(within(t, 5*time.Second), &agentv1.ListSnapshotsRequest{})
+	list, err := c.ListSnapshots(within(t, 60*time.Second), &agentv1.ListSnapshotsRequest{})
 	if err != nil || len(list.GetSnapshots()) != 0 {
 		t.Errorf("snapshots %v, %v", list, err)
 	}
 	for _, id := range []string{clone.GetId()} {
-		if _, err := c.DeleteVolume(within(t, 5*time.Second), &agentv1.DeleteVolumeRequest{Id: id}); err != nil {
+		if _, err := c.DeleteVolume(within(t, 60*time.Second), &agentv1.DeleteVolumeRequest{Id: id}); err != nil {
 			t.Error(err)
 		}
 	}
@@ -87,9 +83,37 @@ func testSnapshotRestoreAndClone(t *testing.T, h *host.Host) {
 	}
 }
 
+// snapshotReady asks until the snapshot is ready: a call waits for the copy only a moment, and a slow disk takes longer.
+func snapshotReady(t *testing.T, c agentv1.AgentClient, req *agentv1.CreateSnapshotRequest) *agentv1.Snapshot {
+	t.Helper()
+	var snap *agentv1.Snapshot
+	eventually(t, 2*time.Minute, "the snapshot is ready", func() bool {
+		var err error
+		if snap, err = c.CreateSnapshot(within(t, 60*time.Second), req); err != nil {
+			t.Fatal(err)
+		}
+		return snap.GetReady()
+	})
+	return snap
+}
+
+// createFrom asks until the volume has its copy; until then the agent answers Aborted.
+func createFrom(t *testing.T, c agentv1.AgentClient, req *agentv1.CreateVolumeRequest) *agentv1.Volume {
+	t.Helper()
+	var v *agentv1.Volume
+	eventually(t, 2*time.Minute, "the volume has its copy", func() bool {
+		var err error
+		if v, err = c.CreateVolume(within(t, 60*time.Second), req); err != nil && status.Code(err) != codes.Aborted {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	return v
+}
+
 func capacity(t *testing.T, c agentv1.AgentClient) *agentv1.Capacity {
 	t.Helper()
-	got, err := c.GetCapacity(within(t, 5*time.Second), &agentv1.GetCapacityRequest{})
+	got, err := c.GetCapacity(within(t, 60*time.Second), &agentv1.GetCapacityRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func TestForeignDisksAreRefusedAndHealWhenWiped(t *testing.T) {
 			if code, _ := a.Get("/livez"); code != http.StatusOK {
 				t.Error("a refused disk must not restart the pod")
 			}
-			st, err := h.Manager(t).GetStatus(within(t, 5*time.Second), &agentv1.GetStatusRequest{})
+			st, err := h.Manager(t).GetStatus(within(t, 60*time.Second), &agentv1.GetStatusRequest{})
 			if err != nil || st.GetServing() || st.GetReason() != "DeviceNotBlank" {
 				t.Errorf("status %v, %v", st, err)
 			}
@@ -122,25 +122,25 @@ func TestAnInterruptedFormatIsMadeAnew(t *testing.T) {
 func TestACleanStopUnmountsAndADiskServesAgain(t *testing.T) {
 	h, a := serving(t)
 	v := create(t, h.Controller(t), "pvc-kept", 16*mib)
-	before, err := h.Manager(t).GetStatus(within(t, 5*time.Second), &agentv1.GetStatusRequest{})
+	before, err := h.Manager(t).GetStatus(within(t, 60*time.Second), &agentv1.GetStatusRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := a.Stop(t); took > 10*time.Second {
+	if took := a.Stop(t); took > 30*time.Second {
 		t.Errorf("stopping took %s", took)
 	}
 	if _, err := os.Stat(filepath.Join(h.DataDir(), "volumes")); err == nil {
 		t.Error("the disk is still mounted")
 	}
 	h.Start(t, h.Config(host.DiskLarge)).WaitServing(t)
-	after, err := h.Manager(t).GetStatus(within(t, 5*time.Second), &agentv1.GetStatusRequest{})
+	after, err := h.Manager(t).GetStatus(within(t, 60*time.Second), &agentv1.GetStatusRequest{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if after.GetServerId() != before.GetServerId() || after.GetVolumes() != 1 || after.GetMkfsOptions() != "lts_5.15" || after.GetGaneshaVersion() != "15.2" {
 		t.Errorf("status %v, before %v", after, before)
 	}
-	got, err := h.Controller(t).GetVolume(within(t, 5*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Name{Name: "pvc-kept"}})
+	got, err := h.Controller(t).GetVolume(within(t, 60*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Name{Name: "pvc-kept"}})
 	if err != nil || got.GetId() != v.GetId() {
 		t.Errorf("volume %v, %v", got, err)
 	}

@@ -67,7 +67,7 @@ func spec(bytes int64) *agentv1.VolumeSpec {
 
 func create(t *testing.T, c agentv1.AgentClient, name string, bytes int64) *agentv1.Volume {
 	t.Helper()
-	v, err := c.CreateVolume(within(t, 30*time.Second), &agentv1.CreateVolumeRequest{Name: name, Spec: spec(bytes)})
+	v, err := c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{Name: name, Spec: spec(bytes)})
 	if err != nil {
 		t.Fatalf("create %s: %v", name, err)
 	}
@@ -76,7 +76,7 @@ func create(t *testing.T, c agentv1.AgentClient, name string, bytes int64) *agen
 
 func open(t *testing.T, node agentv1.AgentClient, id string) *agentv1.OpenAccessResponse {
 	t.Helper()
-	resp, err := node.OpenAccess(within(t, 30*time.Second), openRequest(id))
+	resp, err := node.OpenAccess(within(t, 60*time.Second), openRequest(id))
 	if err != nil {
 		t.Fatalf("open access to %s: %v", id, err)
 	}

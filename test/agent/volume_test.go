@@ -25,7 +25,7 @@ func testVolumeHasExactlyItsSizeThroughNFS(t *testing.T, h *host.Host) {
 		t.Errorf("df says %d bytes, want %d", got, 64*mib)
 	}
 	wantFilled(t, fill(t, filepath.Join(dir, "file")), 64*mib)
-	usage, err := h.Node(t, "node-a").GetUsage(within(t, 5*time.Second), &agentv1.GetUsageRequest{Id: v.GetId()})
+	usage, err := h.Node(t, "node-a").GetUsage(within(t, 60*time.Second), &agentv1.GetUsageRequest{Id: v.GetId()})
 	if err != nil || usage.GetUsedBytes() != 64*mib || usage.GetTotalBytes() != 64*mib || usage.GetTotalInodes() != 4096 {
 		t.Errorf("usage %v, %v", usage, err)
 	}
@@ -70,7 +70,7 @@ func testExpandIsSeenByAMountInUse(t *testing.T, h *host.Host) {
 	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
 	fill(t, filepath.Join(dir, "file"))
 
-	_, err := c.ExpandVolume(within(t, 5*time.Second), &agentv1.ExpandVolumeRequest{Id: v.GetId(), Bytes: 32 * mib})
+	_, err := c.ExpandVolume(within(t, 60*time.Second), &agentv1.ExpandVolumeRequest{Id: v.GetId(), Bytes: 32 * mib})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,7 +84,7 @@ func testDeleteGivesTheSpaceBack(t *testing.T, h *host.Host) {
 	t.Helper()
 	c := h.Controller(t)
 	used := func() int64 {
-		capacity, err := c.GetCapacity(within(t, 5*time.Second), &agentv1.GetCapacityRequest{})
+		capacity, err := c.GetCapacity(within(t, 60*time.Second), &agentv1.GetCapacityRequest{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -98,23 +98,23 @@ func testDeleteGivesTheSpaceBack(t *testing.T, h *host.Host) {
 	if used() < before+256*mib {
 		t.Fatal("nothing was written")
 	}
-	_, err := c.DeleteVolume(within(t, 5*time.Second), &agentv1.DeleteVolumeRequest{Id: v.GetId()})
+	_, err := c.DeleteVolume(within(t, 60*time.Second), &agentv1.DeleteVolumeRequest{Id: v.GetId()})
 	wantCode(t, err, codes.FailedPrecondition) // node-a has just been heard
 
 	host.Unmount(dir)
 	announce(t, node, 2)
 	for range 2 { // the second time it is gone
-		if _, err := c.DeleteVolume(within(t, 5*time.Second), &agentv1.DeleteVolumeRequest{Id: v.GetId()}); err != nil {
+		if _, err := c.DeleteVolume(within(t, 60*time.Second), &agentv1.DeleteVolumeRequest{Id: v.GetId()}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, 10*time.Second, "space is back", func() bool { return used() < before+mib })
+	eventually(t, 60*time.Second, "space is back", func() bool { return used() < before+mib })
 }
 
 // announce says that a node has exactly these volumes staged.
 func announce(t *testing.T, node agentv1.AgentClient, generation int64, ids ...string) {
 	t.Helper()
-	stream, err := node.Announce(within(t, 30*time.Second))
+	stream, err := node.Announce(within(t, 60*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

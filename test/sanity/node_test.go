@@ -362,7 +362,7 @@ func sizeOf(t *testing.T, dir string) int64 {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(60 * time.Second)
 	for !condition() {
 		select {
 		case <-deadline:
