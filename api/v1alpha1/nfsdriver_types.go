@@ -47,6 +47,14 @@ type NFSDriverSpec struct {
 	// +kubebuilder:validation:Pattern=`^/[A-Za-z0-9._/-]+$`
 	// +kubebuilder:validation:MaxLength=255
 	KubeletDirectory string `json:"kubeletDirectory,omitempty"`
+	// logLevel of the controller and the node plugin: Info says what happened, Debug also every call, Trace also the
+	// frequent ones.
+	// +optional
+	// +default="Info"
+	LogLevel LogLevel `json:"logLevel,omitempty"`
+	// images of the containers, in place of those that this version of the operator comes with.
+	// +optional
+	Images DriverImages `json:"images,omitzero"`
 	// controller is how the CSI controller runs.
 	// +optional
 	// +default={}
@@ -70,6 +78,22 @@ type DriverController struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// nodeSelector are labels that a node must have to run one of its pods.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
+	// priorityClassName of its pods; absent, system-cluster-critical.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// resources of the container csi-controller; absent, it asks for a little and has no limit.
+	// +optional
+	Resources *ContainerResources `json:"resources,omitempty"`
+	// sidecarResources of each of the containers csi-provisioner, csi-resizer and csi-snapshotter; absent, they ask for a
+	// little and have no limit. Their memory grows with the number of volumes and claims of the cluster.
+	// +optional
+	SidecarResources *ContainerResources `json:"sidecarResources,omitempty"`
 }
 
 // DriverNode is how the CSI node plugin runs.
@@ -79,6 +103,63 @@ type DriverNode struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// nodeSelector are labels that a node must have to run one of its pods; absent, every node does. A node without the
+	// plugin can mount no volume, and one that loses it cannot unmount.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	NodeSelector map[string]LabelValue `json:"nodeSelector,omitempty"`
+	// priorityClassName of its pods; absent, system-node-critical.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$`
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// resources of its container; absent, it asks for a little and has no limit.
+	// +optional
+	Resources *ContainerResources `json:"resources,omitempty"`
+}
+
+// LogLevel says how much is logged.
+// +kubebuilder:validation:Enum=Info;Debug;Trace
+type LogLevel string
+
+const (
+	LogInfo  LogLevel = "Info"
+	LogDebug LogLevel = "Debug"
+	LogTrace LogLevel = "Trace"
+)
+
+// DriverImages are the images of the containers of the CSI driver. One that is absent is what the manager's environment
+// variable RELATED_IMAGE_* says, or the one that this version was tested with.
+type DriverImages struct {
+	// operator is the image of the containers csi-controller and csi-node.
+	// +optional
+	Operator ImageReference `json:"operator,omitempty"`
+	// provisioner is the image of the container csi-provisioner.
+	// +optional
+	Provisioner ImageReference `json:"provisioner,omitempty"`
+	// resizer is the image of the container csi-resizer.
+	// +optional
+	Resizer ImageReference `json:"resizer,omitempty"`
+	// snapshotter is the image of the container csi-snapshotter.
+	// +optional
+	Snapshotter ImageReference `json:"snapshotter,omitempty"`
+}
+
+// ImageReference names a container image.
+// +kubebuilder:validation:MaxLength=512
+// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._/:@-]*$`
+type ImageReference string
+
+// ContainerResources is what a container asks for and what it gets at most.
+type ContainerResources struct {
+	// requests by the resource's name, as cpu and memory.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=8
+	Requests corev1.ResourceList `json:"requests,omitempty"`
+	// limits by the resource's name.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=8
+	Limits corev1.ResourceList `json:"limits,omitempty"`
 }
 
 // NFSDriverStatus is how the CSI driver runs.
@@ -97,7 +178,8 @@ type NFSDriverStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	InstallNamespace string `json:"installNamespace,omitempty"`
-	// version of the operator that the stack was made by.
+	// version of the operator whose controller and node plugins run everywhere. It changes when a roll-out has come to
+	// its end; until then the condition Reconciling says from which version to which.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Version string `json:"version,omitempty"`
@@ -105,4 +187,16 @@ type NFSDriverStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	Nodes string `json:"nodes,omitempty"`
+	// snapshots is Supported where the cluster has the CRDs of volume snapshots, so that the driver makes them.
+	// +optional
+	Snapshots SnapshotSupport `json:"snapshots,omitempty"`
 }
+
+// SnapshotSupport says whether the cluster has the CRDs of volume snapshots.
+// +kubebuilder:validation:Enum=Supported;NotInstalled
+type SnapshotSupport string
+
+const (
+	SnapshotsSupported    SnapshotSupport = "Supported"
+	SnapshotsNotInstalled SnapshotSupport = "NotInstalled"
+)

@@ -7,16 +7,19 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// StorageProfile is what tenants may ask of an NFSBackend. A StorageClass of the same name is generated from it.
-// Deleting a profile removes the class and nothing else; applying it again brings the class back.
+// StorageProfile is what tenants may ask of one or more NFSBackends. A StorageClass of the same name is generated from
+// it, a VolumeSnapshotClass of the same name where the cluster has volume snapshots, and an admission policy when it says
+// who may use it or how. Deleting a profile removes these and nothing else: its volumes live on, can be expanded and
+// deleted; applying it again brings them back.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sp,categories=nfs
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Backend",type=string,JSONPath=`.spec.backendRef.name`
+// +kubebuilder:printcolumn:name="Backends",type=string,JSONPath=`.status.backends`
 // +kubebuilder:printcolumn:name="Reclaim",type=string,JSONPath=`.spec.reclaimPolicy`
 // +kubebuilder:printcolumn:name="Binding",type=string,JSONPath=`.spec.volumeBindingMode`
+// +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.available`
 // +kubebuilder:printcolumn:name="Largest",type=string,JSONPath=`.status.largestVolume`
 // +kubebuilder:printcolumn:name="Reason",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
@@ -46,11 +49,21 @@ type StorageProfileList struct {
 
 // StorageProfileSpec is what a StorageProfile should be.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.backendRef) != has(self.backendSelector)",message="exactly one of backendRef and backendSelector must say where the volumes are made"
 // +kubebuilder:validation:XValidation:rule="!has(self.minVolumeSize) || !has(self.maxVolumeSize) || quantity(string(self.minVolumeSize)).compareTo(quantity(string(self.maxVolumeSize))) <= 0",message="minVolumeSize must not exceed maxVolumeSize"
 type StorageProfileSpec struct {
-	// backendRef names the NFSBackend that new volumes are made on.
-	// +required
+	// backendRef names the NFSBackend that new volumes are made on. Either this or backendSelector is given.
+	// +optional
 	BackendRef BackendReference `json:"backendRef,omitzero"`
+	// backendSelector selects the NFSBackends that new volumes are made on, by their labels: each new volume goes to the
+	// server with the most room among them. A copy of a volume or a snapshot lies where its source does. Either this or
+	// backendRef is given.
+	// +optional
+	BackendSelector *LabelSelector `json:"backendSelector,omitempty"`
+	// defaultClass says whether the generated StorageClass is the one that claims get which name none. Absent, the class's
+	// annotation storageclass.kubernetes.io/is-default-class is left to people.
+	// +optional
+	DefaultClass DefaultClass `json:"defaultClass,omitempty"`
 	// reclaimPolicy of the generated StorageClass: what becomes of a volume when its claim is deleted. Existing
 	// PersistentVolumes keep theirs.
 	// +optional
@@ -91,13 +104,86 @@ type StorageProfileSpec struct {
 	// +optional
 	// +default="Delete"
 	OnDelete OnDeletePolicy `json:"onDelete,omitempty"`
-	// minVolumeSize is the least that a claim may ask for.
+	// minVolumeSize is the least that a claim may ask for. Claims that exist are not affected by a later edit.
 	// +optional
 	MinVolumeSize *resource.Quantity `json:"minVolumeSize,omitempty"`
-	// maxVolumeSize is the most that a claim may ask for, also by expansion.
+	// maxVolumeSize is the most that a claim may ask for, also by expansion. Claims that exist and are larger stay as they
+	// are; they can no longer grow.
 	// +optional
 	MaxVolumeSize *resource.Quantity `json:"maxVolumeSize,omitempty"`
+	// accessModes that a claim may ask for; absent, all of them. Claims that exist are not affected by a later edit.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=ReadWriteOnce;ReadWriteOncePod;ReadWriteMany;ReadOnlyMany
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// allowedNamespaces are the namespaces whose claims may use the class; absent, all of them. Claims that exist are not
+	// affected by a later edit, nor by a namespace's losing its label: they can be bound, expanded and deleted.
+	// +optional
+	AllowedNamespaces *AllowedNamespaces `json:"allowedNamespaces,omitempty"`
+	// snapshots says how volumes can be snapshotted.
+	// +optional
+	// +default={}
+	Snapshots SnapshotOptions `json:"snapshots,omitzero"`
 }
+
+// DefaultClass says whether a class is the default one.
+// +kubebuilder:validation:Enum=Default;NotDefault
+type DefaultClass string
+
+const (
+	ClassDefault    DefaultClass = "Default"
+	ClassNotDefault DefaultClass = "NotDefault"
+)
+
+// AllowedNamespaces are those that are named and those whose labels match.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.names) || has(self.selector)",message="allowedNamespaces needs names or a selector; leave it out to allow every namespace"
+type AllowedNamespaces struct {
+	// names of namespaces that are allowed.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Names []string `json:"names,omitempty"`
+	// selector allows the namespaces whose labels match, beside those that are named. Whoever may label namespaces decides
+	// by it.
+	// +optional
+	Selector *LabelSelector `json:"selector,omitempty"`
+}
+
+// SnapshotOptions says how volumes can be snapshotted.
+type SnapshotOptions struct {
+	// class says whether a VolumeSnapshotClass of the profile's name is generated, where the cluster has volume snapshots.
+	// +optional
+	// +default="Generate"
+	Class SnapshotClass `json:"class,omitempty"`
+	// deletionPolicy of the generated VolumeSnapshotClass: what becomes of the data when a VolumeSnapshot is deleted.
+	// Existing VolumeSnapshotContents keep theirs.
+	// +optional
+	// +default="Delete"
+	// +kubebuilder:validation:Enum=Delete;Retain
+	DeletionPolicy string `json:"deletionPolicy,omitempty"`
+	// maxSnapshots is the most snapshots that a volume may have at a time; absent, the server's space is the only limit.
+	// Later edits act on new snapshots.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	MaxSnapshots *int32 `json:"maxSnapshots,omitempty"`
+}
+
+// SnapshotClass says whether a VolumeSnapshotClass is generated.
+// +kubebuilder:validation:Enum=Generate;None
+type SnapshotClass string
+
+const (
+	SnapshotClassGenerate SnapshotClass = "Generate"
+	SnapshotClassNone     SnapshotClass = "None"
+)
 
 // BackendReference names an NFSBackend.
 type BackendReference struct {
@@ -192,7 +278,35 @@ type StorageProfileStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	StorageClassName string `json:"storageClassName,omitempty"`
+	// volumeSnapshotClassName is the generated class of snapshots; empty where the cluster has no volume snapshots.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	VolumeSnapshotClassName string `json:"volumeSnapshotClassName,omitempty"`
+	// backends says how many NFSBackends can take a volume, of how many that the spec selects, as "1/2".
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	Backends string `json:"backends,omitempty"`
+	// available is what can still be promised on all servers together. A volume lies on one of them: see largestVolume.
+	// +optional
+	Available *resource.Quantity `json:"available,omitempty"`
 	// largestVolume is the size of the largest volume that can be made now.
 	// +optional
 	LargestVolume *resource.Quantity `json:"largestVolume,omitempty"`
+	// carriedOver is what people had written on a StorageClass that is being made again, for the case that the operator
+	// ends between the class's deletion and its new creation. Absent otherwise.
+	// +optional
+	CarriedOver *CarriedOver `json:"carriedOver,omitempty"`
+}
+
+// CarriedOver is labels and annotations on their way from a deleted object to the one in its place. An object has at
+// most 256 KiB of annotations; what exceeds these bounds is left behind.
+type CarriedOver struct {
+	// labels by key.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Labels map[string]string `json:"labels,omitempty"`
+	// annotations by key.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
+	Annotations map[string]string `json:"annotations,omitempty"`
 }
