@@ -31,6 +31,10 @@ test-e2e: ## The main job on a real cluster of two nodes
 test-long: ## What takes long by nature: fuzzing, the race detector
 	@hack/test long
 
+.PHONY: bench
+bench: ## Measure: a table with targets, and bench-results.json (STAGE="agent cluster", BENCH_RUN=regexp)
+	@hack/bench $(STAGE)
+
 ##@ Local cluster
 .PHONY: cluster-up cluster-down cluster-status cluster-load images
 cluster-up: $(CLUSTER) ## Start a cluster (NODES=2, CLUSTER_NAME=nfsop)

@@ -39,6 +39,9 @@ const (
 	binaryPath = "/run/nfs-operator"
 )
 
+// Program is the name under which agents appear among the machine's processes.
+const Program = "nfs-operator"
+
 // Host is a place where agents run.
 type Host struct {
 	root      string
