@@ -69,7 +69,7 @@ func failed(ctx context.Context, s *story.Story, step string, err error) error {
 	if ctx.Err() != nil {
 		return errors.New("\ndemo: interrupted; run `make demo` again to start over")
 	}
-	return fmt.Errorf("  ✗  %s\n\n%w\n%s\ndemo: FAILED at step %q", step, err, s.Diagnose(), step)
+	return fmt.Errorf("  ✗  %s\n\n%w\n%s\ndemo: FAILED at step %q", step, err, s.Kubectl.Diagnose(), step)
 }
 
 type row struct {

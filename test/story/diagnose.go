@@ -9,15 +9,15 @@ import (
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
-// Diagnose collects what explains a failed step: conditions, pods, events and the logs of our own pods.
-func (s *Story) Diagnose() string {
-	// The story's context may be cancelled; this must still work.
+// Diagnose collects what explains a failure in k's namespace: conditions, pods, events and the logs of our own pods.
+func (k Kubectl) Diagnose() string {
+	// The caller's context may be cancelled; this must still work.
 	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
 	defer cancel()
 	ns := names.DefaultNamespace
 	var b strings.Builder
 	show := func(args ...string) {
-		out, err := s.Kubectl.Run(ctx, args...)
+		out, err := k.Run(ctx, args...)
 		if err != nil {
 			out += "\n" + err.Error()
 		}
@@ -29,7 +29,7 @@ func (s *Story) Diagnose() string {
 	show("get", "pvc,pods", "-o", "wide")
 	show("-n", ns, "get", "pods,pvc,statefulset,deployment,daemonset,service", "-o", "wide")
 	show("get", "events", "-A", "--sort-by=.lastTimestamp")
-	pods, err := s.Kubectl.Run(ctx, "-n", ns, "get", "pods", "-o", "name")
+	pods, err := k.Run(ctx, "-n", ns, "get", "pods", "-o", "name")
 	if err == nil {
 		for pod := range strings.FieldsSeq(pods) {
 			show("-n", ns, "logs", pod, "--all-containers", "--prefix", "--tail=40")

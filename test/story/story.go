@@ -15,6 +15,10 @@ import (
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
+// patience is how long a step waits. It decides only when a claim counts as broken, so it is long: the nodes of a local cluster
+// share the machine with whatever else runs there.
+const patience = 5 * time.Minute
+
 const (
 	// Backend is the NFSBackend of config/samples.
 	Backend = "shared"
@@ -63,16 +67,25 @@ func (s *Story) Steps() []Step {
 	}
 }
 
+// SetUp brings about what all other steps need: the operator, and config/samples Ready.
+func (s *Story) SetUp(ctx context.Context) error {
+	if _, err := s.install(ctx); err != nil {
+		return err
+	}
+	_, err := s.backendReady(ctx)
+	return err
+}
+
 func (s *Story) install(ctx context.Context) (string, error) {
 	k := s.Kubectl
 	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "apply", "--server-side", "-k", s.Repository+"/config/default"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Established", "--timeout=30s", "crd",
+	if _, err := k.Run(ctx, "wait", "--for=condition=Established", "--timeout=300s", "crd",
 		"nfsbackends.storage.nfs-operator.io", "storageprofiles.storage.nfs-operator.io", "nfsdrivers.storage.nfs-operator.io"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "rollout", "status", "deployment", "--timeout=180s"); err != nil {
+	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "rollout", "status", "deployment", "--timeout=300s"); err != nil {
 		return "", err
 	}
 	return k.Run(ctx, "-n", names.DefaultNamespace, "get", "deployment", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status.readyReplicas}/{.spec.replicas} {end}")
@@ -83,10 +96,10 @@ func (s *Story) backendReady(ctx context.Context) (string, error) {
 	if _, err := k.Run(ctx, "apply", "--server-side", "-k", s.Repository+"/config/samples"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=240s", "nfsbackend/"+Backend, "storageprofile/"+Class); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=300s", "nfsbackend/"+Backend, "storageprofile/"+Class); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=240s", "nfsdriver/default"); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=300s", "nfsdriver/default"); err != nil {
 		return "", err
 	}
 	return k.Run(ctx, "get", "nfsbackend", Backend, "-o", "jsonpath=capacity {.status.capacity}, allocated {.status.allocated}, ganesha {.status.shards[0].ganeshaVersion} on {.status.shards[0].node}")
@@ -108,7 +121,7 @@ func (s *Story) claimBound(ctx context.Context) (string, error) {
 	if err := s.apply(ctx, claimManifest("1Gi")); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=60s", "pvc/"+claim); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=300s", "pvc/"+claim); err != nil {
 		return "", err
 	}
 	return k.Run(ctx, "get", "pvc", claim, "-o", "jsonpath={.spec.volumeName}, {.status.capacity.storage}")
@@ -119,7 +132,7 @@ func (s *Story) podsRunning(ctx context.Context) (string, error) {
 	if err := s.apply(ctx, podManifest(podA)+"---\n"+podManifest(podB)); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=120s", "pod/"+podA, "pod/"+podB); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=300s", "pod/"+podA, "pod/"+podB); err != nil {
 		return "", err
 	}
 	nodes, err := k.Run(ctx, "get", "pod", podA, podB, "-o", "jsonpath={range .items[*]}{.spec.nodeName} {end}")
@@ -153,7 +166,7 @@ func (s *Story) filesShared(ctx context.Context) (string, error) {
 
 func (s *Story) dfSays(want string) func(context.Context) (string, error) {
 	return func(ctx context.Context) (string, error) {
-		return s.Kubectl.Until(ctx, 60*time.Second, "df says "+want, func(got string) bool {
+		return s.Kubectl.Until(ctx, patience, "df says "+want, func(got string) bool {
 			fields := strings.Fields(got)
 			return len(fields) > 0 && fields[0] == want
 		}, "exec", podA, "--", "sh", "-c", "df -h /data | tail -n 1 | awk '{print $(NF-4), \"total,\", $(NF-3), \"used\"}'")
@@ -189,7 +202,7 @@ func (s *Story) expand(ctx context.Context) (string, error) {
 	if _, err := k.Run(ctx, "patch", "pvc", claim, "--type=merge", "-p", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.capacity.storage}=2Gi", "--timeout=60s", "pvc/"+claim); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.capacity.storage}=2Gi", "--timeout=300s", "pvc/"+claim); err != nil {
 		return "", err
 	}
 	return "status.capacity 2Gi", nil
@@ -209,7 +222,7 @@ func (s *Story) serverRestart(ctx context.Context) (string, error) {
 		return "", err
 	}
 	beats := []string{"exec", podA, "--", "sh", "-c", "wc -l < /tmp/beats"}
-	if _, err := k.Until(ctx, 30*time.Second, "the writer writes", atLeast(20), beats...); err != nil {
+	if _, err := k.Until(ctx, patience, "the writer writes", atLeast(20), beats...); err != nil {
 		return "", err
 	}
 	uid, err := k.Run(ctx, "-n", names.DefaultNamespace, "get", "pod", server, "-o", "jsonpath={.metadata.uid}")
@@ -219,7 +232,7 @@ func (s *Story) serverRestart(ctx context.Context) (string, error) {
 	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "delete", "pod", server, "--wait=false"); err != nil {
 		return "", err
 	}
-	if _, err := k.Until(ctx, 180*time.Second, "a new server pod is Ready", func(got string) bool {
+	if _, err := k.Until(ctx, patience, "a new server pod is Ready", func(got string) bool {
 		f := strings.Fields(got)
 		return len(f) == 2 && f[0] != uid && f[1] == "True"
 	}, "-n", names.DefaultNamespace, "get", "pod", server, "-o", `jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status}`); err != nil {
@@ -230,13 +243,13 @@ func (s *Story) serverRestart(ctx context.Context) (string, error) {
 		return "", err
 	}
 	written, _ := strconv.Atoi(count)
-	if _, err := k.Until(ctx, 120*time.Second, "the writer goes on", atLeast(written+20), beats...); err != nil {
+	if _, err := k.Until(ctx, patience, "the writer goes on", atLeast(written+20), beats...); err != nil {
 		return "", err
 	}
 	if _, err := k.Run(ctx, "exec", podA, "--", "touch", "/tmp/stop"); err != nil {
 		return "", err
 	}
-	if _, err := k.Until(ctx, 30*time.Second, "the writer stops", func(string) bool { return true }, "exec", podA, "--", "test", "-e", "/tmp/stopped"); err != nil {
+	if _, err := k.Until(ctx, patience, "the writer stops", func(string) bool { return true }, "exec", podA, "--", "test", "-e", "/tmp/stopped"); err != nil {
 		return "", err
 	}
 	return s.judgeWriter(ctx)
@@ -280,13 +293,13 @@ func (s *Story) deleteClaim(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "delete", "pod", podA, podB, "--timeout=90s"); err != nil {
+	if _, err := k.Run(ctx, "delete", "pod", podA, podB, "--timeout=300s"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "delete", "pvc", claim, "--timeout=60s"); err != nil {
+	if _, err := k.Run(ctx, "delete", "pvc", claim, "--timeout=300s"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=delete", "pv/"+volume, "--timeout=120s"); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=delete", "pv/"+volume, "--timeout=300s"); err != nil {
 		return "", err
 	}
 	id := handle[strings.LastIndex(handle, "/")+1:]
@@ -297,7 +310,7 @@ func (s *Story) deleteClaim(ctx context.Context) (string, error) {
 	if strings.Contains(listing, id) {
 		return "", fmt.Errorf("volume %s is still on the server", id)
 	}
-	_, err = k.Until(ctx, 90*time.Second, "the 2Gi are free again", func(got string) bool {
+	_, err = k.Until(ctx, patience, "the 2Gi are free again", func(got string) bool {
 		after, err := resource.ParseQuantity(got)
 		return err == nil && before.Value()-after.Value() >= 2<<30
 	}, allocated...)
@@ -322,9 +335,9 @@ func atLeast(n int) func(string) bool {
 
 // CleanUp removes what an earlier run that was interrupted left behind: the story's own pods and claim, nothing else.
 func (s *Story) CleanUp(ctx context.Context) error {
-	if _, err := s.Kubectl.Run(ctx, "delete", "pod", podA, podB, "--ignore-not-found", "--timeout=90s"); err != nil {
+	if _, err := s.Kubectl.Run(ctx, "delete", "pod", podA, podB, "--ignore-not-found", "--timeout=300s"); err != nil {
 		return err
 	}
-	_, err := s.Kubectl.Run(ctx, "delete", "pvc", claim, "--ignore-not-found", "--timeout=60s")
+	_, err := s.Kubectl.Run(ctx, "delete", "pvc", claim, "--ignore-not-found", "--timeout=300s")
 	return err
 }
