@@ -36,6 +36,7 @@ var allowed = map[string][]pki.Role{
 	agentv1.Agent_ListSnapshots_FullMethodName:  readers,
 	agentv1.Agent_OpenAccess_FullMethodName:     nodeOnly,
 	agentv1.Agent_Announce_FullMethodName:       nodeOnly,
+	agentv1.Agent_SetGroup_FullMethodName:       nodeOnly,
 	agentv1.Agent_GetUsage_FullMethodName:       {pki.RoleNode, pki.RoleController, pki.RoleManager},
 	agentv1.Agent_GetStatus_FullMethodName:      {pki.RoleManager},
 }

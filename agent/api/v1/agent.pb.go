@@ -1598,9 +1598,12 @@ func (x *OpenAccessRequest) GetGrant() *Grant {
 }
 
 type OpenAccessResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // what to mount below the server's address
-	MountOptions  []string               `protobuf:"bytes,2,rep,name=mount_options,json=mountOptions,proto3" json:"mount_options,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Path         string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"` // what to mount below the server's address
+	MountOptions []string               `protobuf:"bytes,2,rep,name=mount_options,json=mountOptions,proto3" json:"mount_options,omitempty"`
+	// The address to mount from, where it is not the one at which the agent was asked: an external server's. An IP address
+	// or a DNS name.
+	Server        string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1649,6 +1652,101 @@ func (x *OpenAccessResponse) GetMountOptions() []string {
 	return nil
 }
 
+func (x *OpenAccessResponse) GetServer() string {
+	if x != nil {
+		return x.Server
+	}
+	return ""
+}
+
+type SetGroupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	VolumeId      string                 `protobuf:"bytes,1,opt,name=volume_id,json=volumeId,proto3" json:"volume_id,omitempty"`
+	Gid           uint32                 `protobuf:"varint,2,opt,name=gid,proto3" json:"gid,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetGroupRequest) Reset() {
+	*x = SetGroupRequest{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetGroupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetGroupRequest) ProtoMessage() {}
+
+func (x *SetGroupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetGroupRequest.ProtoReflect.Descriptor instead.
+func (*SetGroupRequest) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SetGroupRequest) GetVolumeId() string {
+	if x != nil {
+		return x.VolumeId
+	}
+	return ""
+}
+
+func (x *SetGroupRequest) GetGid() uint32 {
+	if x != nil {
+		return x.Gid
+	}
+	return 0
+}
+
+type SetGroupResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetGroupResponse) Reset() {
+	*x = SetGroupResponse{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetGroupResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetGroupResponse) ProtoMessage() {}
+
+func (x *SetGroupResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetGroupResponse.ProtoReflect.Descriptor instead.
+func (*SetGroupResponse) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{25}
+}
+
 type Announcement struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Generation    int64                  `protobuf:"varint,1,opt,name=generation,proto3" json:"generation,omitempty"` // rises with every announcement and grant of this node, across restarts
@@ -1660,7 +1758,7 @@ type Announcement struct {
 
 func (x *Announcement) Reset() {
 	*x = Announcement{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1770,7 @@ func (x *Announcement) String() string {
 func (*Announcement) ProtoMessage() {}
 
 func (x *Announcement) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[24]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1783,7 @@ func (x *Announcement) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Announcement.ProtoReflect.Descriptor instead.
 func (*Announcement) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{24}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Announcement) GetGeneration() int64 {
@@ -1718,7 +1816,7 @@ type AnnouncementReply struct {
 
 func (x *AnnouncementReply) Reset() {
 	*x = AnnouncementReply{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1730,7 +1828,7 @@ func (x *AnnouncementReply) String() string {
 func (*AnnouncementReply) ProtoMessage() {}
 
 func (x *AnnouncementReply) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[25]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1743,7 +1841,7 @@ func (x *AnnouncementReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnouncementReply.ProtoReflect.Descriptor instead.
 func (*AnnouncementReply) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{25}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *AnnouncementReply) GetGeneration() int64 {
@@ -1762,7 +1860,7 @@ type GetUsageRequest struct {
 
 func (x *GetUsageRequest) Reset() {
 	*x = GetUsageRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1774,7 +1872,7 @@ func (x *GetUsageRequest) String() string {
 func (*GetUsageRequest) ProtoMessage() {}
 
 func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[26]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1787,7 +1885,7 @@ func (x *GetUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetUsageRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{26}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GetUsageRequest) GetId() string {
@@ -1809,7 +1907,7 @@ type Usage struct {
 
 func (x *Usage) Reset() {
 	*x = Usage{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +1919,7 @@ func (x *Usage) String() string {
 func (*Usage) ProtoMessage() {}
 
 func (x *Usage) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[27]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +1932,7 @@ func (x *Usage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Usage.ProtoReflect.Descriptor instead.
 func (*Usage) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{27}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Usage) GetUsedBytes() int64 {
@@ -1873,7 +1971,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +1983,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[28]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +1996,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{28}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{30}
 }
 
 type ServerStatus struct {
@@ -1918,13 +2016,16 @@ type ServerStatus struct {
 	TrashBytes      int64                  `protobuf:"varint,13,opt,name=trash_bytes,json=trashBytes,proto3" json:"trash_bytes,omitempty"`
 	GaneshaRestarts int32                  `protobuf:"varint,14,opt,name=ganesha_restarts,json=ganeshaRestarts,proto3" json:"ganesha_restarts,omitempty"`
 	Nodes           []string               `protobuf:"bytes,15,rep,name=nodes,proto3" json:"nodes,omitempty"` // nodes that announce themselves now
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Nodes whose connection does not come from a privileged port, so that they mount with noresvport, and any process in
+	// their host network can use what they have open.
+	UnprivilegedNodes []string `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1936,7 +2037,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[29]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1949,7 +2050,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{29}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ServerStatus) GetServing() bool {
@@ -2053,6 +2154,13 @@ func (x *ServerStatus) GetGaneshaRestarts() int32 {
 func (x *ServerStatus) GetNodes() []string {
 	if x != nil {
 		return x.Nodes
+	}
+	return nil
+}
+
+func (x *ServerStatus) GetUnprivilegedNodes() []string {
+	if x != nil {
+		return x.UnprivilegedNodes
 	}
 	return nil
 }
@@ -2177,10 +2285,15 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\"|\n" +
 	"\x11OpenAccessRequest\x124\n" +
 	"\x06client\x18\x01 \x01(\v2\x1c.nfsoperator.agent.v1.ClientR\x06client\x121\n" +
-	"\x05grant\x18\x02 \x01(\v2\x1b.nfsoperator.agent.v1.GrantR\x05grant\"M\n" +
+	"\x05grant\x18\x02 \x01(\v2\x1b.nfsoperator.agent.v1.GrantR\x05grant\"e\n" +
 	"\x12OpenAccessResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12#\n" +
-	"\rmount_options\x18\x02 \x03(\tR\fmountOptions\"\x99\x01\n" +
+	"\rmount_options\x18\x02 \x03(\tR\fmountOptions\x12\x16\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\"@\n" +
+	"\x0fSetGroupRequest\x12\x1b\n" +
+	"\tvolume_id\x18\x01 \x01(\tR\bvolumeId\x12\x10\n" +
+	"\x03gid\x18\x02 \x01(\rR\x03gid\"\x12\n" +
+	"\x10SetGroupResponse\"\x99\x01\n" +
 	"\fAnnouncement\x12\x1e\n" +
 	"\n" +
 	"generation\x18\x01 \x01(\x03R\n" +
@@ -2201,7 +2314,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\vused_inodes\x18\x03 \x01(\x03R\n" +
 	"usedInodes\x12!\n" +
 	"\ftotal_inodes\x18\x04 \x01(\x03R\vtotalInodes\"\x12\n" +
-	"\x10GetStatusRequest\"\xf6\x03\n" +
+	"\x10GetStatusRequest\"\xa5\x04\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2219,7 +2332,8 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\vtrash_bytes\x18\r \x01(\x03R\n" +
 	"trashBytes\x12)\n" +
 	"\x10ganesha_restarts\x18\x0e \x01(\x05R\x0fganeshaRestarts\x12\x14\n" +
-	"\x05nodes\x18\x0f \x03(\tR\x05nodes*R\n" +
+	"\x05nodes\x18\x0f \x03(\tR\x05nodes\x12-\n" +
+	"\x12unprivileged_nodes\x18\x10 \x03(\tR\x11unprivilegedNodes*R\n" +
 	"\x06Squash\x12\x16\n" +
 	"\x12SQUASH_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSQUASH_NONE\x10\x01\x12\x0f\n" +
@@ -2230,7 +2344,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ON_DELETE_DELETE\x10\x01\x12\x15\n" +
 	"\x11ON_DELETE_ARCHIVE\x10\x02\x12\x14\n" +
-	"\x10ON_DELETE_RETAIN\x10\x032\x93\v\n" +
+	"\x10ON_DELETE_RETAIN\x10\x032\xee\v\n" +
 	"\x05Agent\x12W\n" +
 	"\fCreateVolume\x12).nfsoperator.agent.v1.CreateVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12e\n" +
 	"\fDeleteVolume\x12).nfsoperator.agent.v1.DeleteVolumeRequest\x1a*.nfsoperator.agent.v1.DeleteVolumeResponse\x12W\n" +
@@ -2244,7 +2358,8 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x0eDeleteSnapshot\x12+.nfsoperator.agent.v1.DeleteSnapshotRequest\x1a,.nfsoperator.agent.v1.DeleteSnapshotResponse\x12h\n" +
 	"\rListSnapshots\x12*.nfsoperator.agent.v1.ListSnapshotsRequest\x1a+.nfsoperator.agent.v1.ListSnapshotsResponse\x12_\n" +
 	"\n" +
-	"OpenAccess\x12'.nfsoperator.agent.v1.OpenAccessRequest\x1a(.nfsoperator.agent.v1.OpenAccessResponse\x12[\n" +
+	"OpenAccess\x12'.nfsoperator.agent.v1.OpenAccessRequest\x1a(.nfsoperator.agent.v1.OpenAccessResponse\x12Y\n" +
+	"\bSetGroup\x12%.nfsoperator.agent.v1.SetGroupRequest\x1a&.nfsoperator.agent.v1.SetGroupResponse\x12[\n" +
 	"\bAnnounce\x12\".nfsoperator.agent.v1.Announcement\x1a'.nfsoperator.agent.v1.AnnouncementReply(\x010\x01\x12N\n" +
 	"\bGetUsage\x12%.nfsoperator.agent.v1.GetUsageRequest\x1a\x1b.nfsoperator.agent.v1.Usage\x12W\n" +
 	"\tGetStatus\x12&.nfsoperator.agent.v1.GetStatusRequest\x1a\".nfsoperator.agent.v1.ServerStatusB;Z9github.com/nfs-operator/nfs-operator/agent/api/v1;agentv1b\x06proto3"
@@ -2262,7 +2377,7 @@ func file_agent_api_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_api_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_agent_api_v1_agent_proto_goTypes = []any{
 	(Squash)(0),                    // 0: nfsoperator.agent.v1.Squash
 	(OnDelete)(0),                  // 1: nfsoperator.agent.v1.OnDelete
@@ -2290,24 +2405,26 @@ var file_agent_api_v1_agent_proto_goTypes = []any{
 	(*Client)(nil),                 // 23: nfsoperator.agent.v1.Client
 	(*OpenAccessRequest)(nil),      // 24: nfsoperator.agent.v1.OpenAccessRequest
 	(*OpenAccessResponse)(nil),     // 25: nfsoperator.agent.v1.OpenAccessResponse
-	(*Announcement)(nil),           // 26: nfsoperator.agent.v1.Announcement
-	(*AnnouncementReply)(nil),      // 27: nfsoperator.agent.v1.AnnouncementReply
-	(*GetUsageRequest)(nil),        // 28: nfsoperator.agent.v1.GetUsageRequest
-	(*Usage)(nil),                  // 29: nfsoperator.agent.v1.Usage
-	(*GetStatusRequest)(nil),       // 30: nfsoperator.agent.v1.GetStatusRequest
-	(*ServerStatus)(nil),           // 31: nfsoperator.agent.v1.ServerStatus
-	(*timestamppb.Timestamp)(nil),  // 32: google.protobuf.Timestamp
+	(*SetGroupRequest)(nil),        // 26: nfsoperator.agent.v1.SetGroupRequest
+	(*SetGroupResponse)(nil),       // 27: nfsoperator.agent.v1.SetGroupResponse
+	(*Announcement)(nil),           // 28: nfsoperator.agent.v1.Announcement
+	(*AnnouncementReply)(nil),      // 29: nfsoperator.agent.v1.AnnouncementReply
+	(*GetUsageRequest)(nil),        // 30: nfsoperator.agent.v1.GetUsageRequest
+	(*Usage)(nil),                  // 31: nfsoperator.agent.v1.Usage
+	(*GetStatusRequest)(nil),       // 32: nfsoperator.agent.v1.GetStatusRequest
+	(*ServerStatus)(nil),           // 33: nfsoperator.agent.v1.ServerStatus
+	(*timestamppb.Timestamp)(nil),  // 34: google.protobuf.Timestamp
 }
 var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: nfsoperator.agent.v1.VolumeSpec.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 1: nfsoperator.agent.v1.VolumeSpec.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	2,  // 2: nfsoperator.agent.v1.Volume.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
-	32, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	34, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	2,  // 4: nfsoperator.agent.v1.CreateVolumeRequest.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
 	0,  // 5: nfsoperator.agent.v1.ModifyVolumeRequest.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 6: nfsoperator.agent.v1.ModifyVolumeRequest.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	3,  // 7: nfsoperator.agent.v1.ListVolumesResponse.volumes:type_name -> nfsoperator.agent.v1.Volume
-	32, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	34, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
 	16, // 9: nfsoperator.agent.v1.ListSnapshotsResponse.snapshots:type_name -> nfsoperator.agent.v1.Snapshot
 	23, // 10: nfsoperator.agent.v1.OpenAccessRequest.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 11: nfsoperator.agent.v1.OpenAccessRequest.grant:type_name -> nfsoperator.agent.v1.Grant
@@ -2326,26 +2443,28 @@ var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	18, // 24: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
 	20, // 25: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
 	24, // 26: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
-	26, // 27: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
-	28, // 28: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
-	30, // 29: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
-	3,  // 30: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
-	6,  // 31: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
-	3,  // 32: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
-	3,  // 33: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
-	10, // 34: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
-	3,  // 35: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
-	13, // 36: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
-	15, // 37: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
-	16, // 38: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
-	19, // 39: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
-	21, // 40: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
-	25, // 41: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
-	27, // 42: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
-	29, // 43: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
-	31, // 44: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
-	30, // [30:45] is the sub-list for method output_type
-	15, // [15:30] is the sub-list for method input_type
+	26, // 27: nfsoperator.agent.v1.Agent.SetGroup:input_type -> nfsoperator.agent.v1.SetGroupRequest
+	28, // 28: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
+	30, // 29: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
+	32, // 30: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
+	3,  // 31: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
+	6,  // 32: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
+	3,  // 33: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
+	3,  // 34: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
+	10, // 35: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
+	3,  // 36: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
+	13, // 37: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
+	15, // 38: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
+	16, // 39: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
+	19, // 40: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
+	21, // 41: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
+	25, // 42: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
+	27, // 43: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
+	29, // 44: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
+	31, // 45: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
+	33, // 46: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
+	31, // [31:47] is the sub-list for method output_type
+	15, // [15:31] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -2367,7 +2486,7 @@ func file_agent_api_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_api_v1_agent_proto_rawDesc), len(file_agent_api_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -44,6 +44,7 @@ const (
 	Agent_DeleteSnapshot_FullMethodName = "/nfsoperator.agent.v1.Agent/DeleteSnapshot"
 	Agent_ListSnapshots_FullMethodName  = "/nfsoperator.agent.v1.Agent/ListSnapshots"
 	Agent_OpenAccess_FullMethodName     = "/nfsoperator.agent.v1.Agent/OpenAccess"
+	Agent_SetGroup_FullMethodName       = "/nfsoperator.agent.v1.Agent/SetGroup"
 	Agent_Announce_FullMethodName       = "/nfsoperator.agent.v1.Agent/Announce"
 	Agent_GetUsage_FullMethodName       = "/nfsoperator.agent.v1.Agent/GetUsage"
 	Agent_GetStatus_FullMethodName      = "/nfsoperator.agent.v1.Agent/GetStatus"
@@ -79,6 +80,10 @@ type AgentClient interface {
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
 	// OpenAccess admits the calling node to a volume and says how to mount it. Role: node (the certificate names it).
 	OpenAccess(ctx context.Context, in *OpenAccessRequest, opts ...grpc.CallOption) (*OpenAccessResponse, error)
+	// SetGroup lets a group read and write a volume that the calling node has open for writing: what a pod's fsGroup asks
+	// for. It answers when all that is in the volume is so, at once where its root is already; ABORTED says that it goes on
+	// in the background. Role: node.
+	SetGroup(ctx context.Context, in *SetGroupRequest, opts ...grpc.CallOption) (*SetGroupResponse, error)
 	// Announce keeps the agent's view of the calling node right. Each request carries the whole truth; the agent makes
 	// the node's grants equal to it and answers with the request's generation. Role: node.
 	Announce(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Announcement, AnnouncementReply], error)
@@ -217,6 +222,16 @@ func (c *agentClient) OpenAccess(ctx context.Context, in *OpenAccessRequest, opt
 	return out, nil
 }
 
+func (c *agentClient) SetGroup(ctx context.Context, in *SetGroupRequest, opts ...grpc.CallOption) (*SetGroupResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetGroupResponse)
+	err := c.cc.Invoke(ctx, Agent_SetGroup_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) Announce(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Announcement, AnnouncementReply], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &Agent_ServiceDesc.Streams[0], Agent_Announce_FullMethodName, cOpts...)
@@ -280,6 +295,10 @@ type AgentServer interface {
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)
 	// OpenAccess admits the calling node to a volume and says how to mount it. Role: node (the certificate names it).
 	OpenAccess(context.Context, *OpenAccessRequest) (*OpenAccessResponse, error)
+	// SetGroup lets a group read and write a volume that the calling node has open for writing: what a pod's fsGroup asks
+	// for. It answers when all that is in the volume is so, at once where its root is already; ABORTED says that it goes on
+	// in the background. Role: node.
+	SetGroup(context.Context, *SetGroupRequest) (*SetGroupResponse, error)
 	// Announce keeps the agent's view of the calling node right. Each request carries the whole truth; the agent makes
 	// the node's grants equal to it and answers with the request's generation. Role: node.
 	Announce(grpc.BidiStreamingServer[Announcement, AnnouncementReply]) error
@@ -333,6 +352,9 @@ func (UnimplementedAgentServer) ListSnapshots(context.Context, *ListSnapshotsReq
 }
 func (UnimplementedAgentServer) OpenAccess(context.Context, *OpenAccessRequest) (*OpenAccessResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method OpenAccess not implemented")
+}
+func (UnimplementedAgentServer) SetGroup(context.Context, *SetGroupRequest) (*SetGroupResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetGroup not implemented")
 }
 func (UnimplementedAgentServer) Announce(grpc.BidiStreamingServer[Announcement, AnnouncementReply]) error {
 	return status.Error(codes.Unimplemented, "method Announce not implemented")
@@ -580,6 +602,24 @@ func _Agent_OpenAccess_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_SetGroup_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetGroupRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).SetGroup(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_SetGroup_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).SetGroup(ctx, req.(*SetGroupRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_Announce_Handler(srv interface{}, stream grpc.ServerStream) error {
 	return srv.(AgentServer).Announce(&grpc.GenericServerStream[Announcement, AnnouncementReply]{ServerStream: stream})
 }
@@ -677,6 +717,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "OpenAccess",
 			Handler:    _Agent_OpenAccess_Handler,
+		},
+		{
+			MethodName: "SetGroup",
+			Handler:    _Agent_SetGroup_Handler,
 		},
 		{
 			MethodName: "GetUsage",
