@@ -5,17 +5,10 @@ package nodestate
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"os"
-	"path/filepath"
+	"maps"
 	"slices"
-	"strings"
 	"sync"
-	"time"
-
-	"github.com/google/renameio/v2"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/csi/mount"
@@ -31,6 +24,14 @@ type Volume struct {
 	ReadOnly   bool  `json:"readOnly,omitempty"`
 	// SingleNode says that the volume's access mode admits one node at a time.
 	SingleNode bool `json:"singleNode,omitempty"`
+	// Source is what is mounted, as mountinfo has it; empty until the agent has said.
+	Source string `json:"source,omitempty"`
+	// Options are those of the mount, as mount(2) was given them.
+	Options string `json:"options,omitempty"`
+	// Group was given the right to read and write the volume from this node.
+	Group *uint32 `json:"group,omitempty"`
+	// Recovered says that the record was lost, and what is known comes from the mount: the access mode is a guess.
+	Recovered bool `json:"recovered,omitempty"`
 	// Lingering is set when the volume is unmounted, but the kernel still had its file system: it may write back.
 	Lingering *Lingering `json:"lingering,omitempty"`
 }
@@ -71,69 +72,11 @@ type Store struct {
 	servers    map[volumeid.Shard]server
 	generation int64
 	reserved   int64 // generations up to this one are written down as used
+	unreadable []string
 }
 
-const (
-	volumePrefix   = "volume."
-	serverPrefix   = "server."
-	generationFile = "generation"
-	// The file is written once for so many generations.
-	generationBlock = 1000
-)
-
-// Open reads the directory, which is made where it is missing. A file that cannot be read is an error: to forget a
-// volume would be to close it under its pods.
-func Open(dir, bootID string, now time.Time) (*Store, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, err
-	}
-	s := &Store{dir: dir, bootID: bootID, volumes: map[string]Volume{}, servers: map[volumeid.Shard]server{}}
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range entries {
-		if err := s.load(e.Name()); err != nil {
-			return nil, fmt.Errorf("read %s: %w", filepath.Join(dir, e.Name()), err)
-		}
-	}
-	// The clock is for a directory that was lost with the node's disk, the file for a clock that was set back.
-	s.generation = max(s.reserved, now.UnixMilli())
-	s.reserved = s.generation
-	return s, nil
-}
-
-func (s *Store) load(name string) error {
-	text, err := os.ReadFile(filepath.Join(s.dir, name))
-	switch {
-	case strings.HasPrefix(name, "."): // a temporary file of a process that was killed
-		return os.Remove(filepath.Join(s.dir, name))
-	case err != nil:
-		return err
-	case name == generationFile:
-		return json.Unmarshal(text, &s.reserved)
-	case strings.HasPrefix(name, volumePrefix):
-		var v Volume
-		if err := json.Unmarshal(text, &v); err != nil {
-			return err
-		}
-		if _, err := volumeid.ParseVolume(v.Handle); err != nil {
-			return err
-		}
-		s.volumes[v.Handle] = v
-	case strings.HasPrefix(name, serverPrefix):
-		shard, err := volumeid.ParseShard(decode(strings.TrimPrefix(name, serverPrefix)))
-		if err != nil {
-			return err
-		}
-		var sv server
-		if err := json.Unmarshal(text, &sv); err != nil {
-			return err
-		}
-		s.servers[shard] = sv
-	}
-	return nil
-}
+// generationBlock is how many generations there are for each write of their file.
+const generationBlock = 1000
 
 // Begin writes a volume down that is about to be mounted, and gives it the next generation.
 func (s *Store) Begin(v Volume) (Volume, error) {
@@ -147,13 +90,36 @@ func (s *Store) Begin(v Volume) (Volume, error) {
 		return Volume{}, err
 	}
 	v.Lingering = nil
-	if err := s.write(volumePrefix+encode(v.Handle), v); err != nil {
+	if err := s.writeVolume(v); err != nil {
 		return Volume{}, err
 	}
 	s.volumes[v.Handle] = v
 	sv := s.servers[id.Shard]
 	sv.Open = true
 	return v, s.setServer(id.Shard, sv)
+}
+
+// Update changes the record of a volume that is there, and leaves its generation.
+func (s *Store) Update(handle string, change func(*Volume)) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.volumes[handle]
+	if !ok {
+		return nil
+	}
+	change(&v)
+	if err := s.writeVolume(v); err != nil {
+		return err
+	}
+	s.volumes[handle] = v
+	return nil
+}
+
+// Volumes are all, in order of their handles.
+func (s *Store) Volumes() []Volume {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.SortedFunc(maps.Values(s.volumes), func(a, b Volume) int { return cmp.Compare(a.Handle, b.Handle) })
 }
 
 // Get finds a volume.
@@ -184,18 +150,7 @@ func (s *Store) forget(handle string) error {
 
 // Linger notes that a volume is unmounted, and which file system the kernel still has of it.
 func (s *Store) Linger(handle string, f mount.Filesystem) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	v, ok := s.volumes[handle]
-	if !ok {
-		return nil
-	}
-	v.Lingering = &Lingering{BootID: s.bootID, Filesystem: f}
-	if err := s.write(volumePrefix+encode(handle), v); err != nil {
-		return err
-	}
-	s.volumes[handle] = v
-	return nil
+	return s.Update(handle, func(v *Volume) { v.Lingering = &Lingering{BootID: s.bootID, Filesystem: f} })
 }
 
 // Reconcile strikes out what the kernel does not hold any more: volumes written down whose mount never came to be, or
@@ -347,25 +302,3 @@ func (s *Store) next() (int64, error) {
 	s.generation++
 	return s.generation, nil
 }
-
-func (s *Store) write(name string, value any) error {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return err
-	}
-	if err := renameio.WriteFile(filepath.Join(s.dir, name), text, 0o600); err != nil {
-		return fmt.Errorf("write state: %w", err)
-	}
-	return nil
-}
-
-func (s *Store) remove(name string) error {
-	if err := os.Remove(filepath.Join(s.dir, name)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove state: %w", err)
-	}
-	return nil
-}
-
-// A handle's slashes become dots in a file's name; a handle has none of its own.
-func encode(handle string) string { return strings.ReplaceAll(handle, "/", ".") }
-func decode(name string) string   { return strings.ReplaceAll(name, ".", "/") }

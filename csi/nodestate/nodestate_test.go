@@ -1,8 +1,6 @@
 package nodestate
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -180,30 +178,5 @@ func TestRebootEndsLingering(t *testing.T) {
 	s = open(t, dir, "boot-2", start)
 	if changed, err := s.Reconcile(m, true); err != nil || len(changed) != 1 {
 		t.Errorf("Reconcile = %v, %v", changed, err)
-	}
-}
-
-func TestUnreadableStateIsAnError(t *testing.T) {
-	for name, text := range map[string]string{
-		"volume.main.0.aaaaaaaaaaaaaaaa": "{",
-		"volume.x":                       `{"handle":"../../x"}`,
-		"server.main":                    `{}`,
-		"generation":                     `"x"`,
-	} {
-		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Open(dir, boot, start); err == nil {
-			t.Errorf("%s with %s was read", name, text)
-		}
-	}
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, ".generation123"), []byte("half"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	open(t, dir, boot, start)
-	if entries, _ := os.ReadDir(dir); len(entries) != 0 {
-		t.Errorf("left over: %v", entries)
 	}
 }
