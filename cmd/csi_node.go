@@ -13,15 +13,12 @@ import (
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	certificatesv1client "k8s.io/client-go/kubernetes/typed/certificates/v1"
-	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/csi/agents"
 	"github.com/nfs-operator/nfs-operator/csi/announce"
 	"github.com/nfs-operator/nfs-operator/csi/driver"
+	"github.com/nfs-operator/nfs-operator/csi/event"
 	"github.com/nfs-operator/nfs-operator/csi/mount"
 	"github.com/nfs-operator/nfs-operator/csi/nodecert"
 	"github.com/nfs-operator/nfs-operator/csi/nodestate"
@@ -62,22 +59,16 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 		return errors.New("--node-name (or NODE_NAME) and --namespace (or POD_NAMESPACE) are required")
 	}
 	log := csiLog(o.logLevel).WithValues("node", o.nodeName)
-	config, err := ctrl.GetConfig()
-	if err != nil {
-		return fmt.Errorf("find the API server: %w", err)
-	}
-	certificates, err := certificatesv1client.NewForConfig(config)
-	if err != nil {
-		return err
-	}
-	core, err := corev1client.NewForConfig(config)
+	api, err := newNodeAPI()
 	if err != nil {
 		return err
 	}
 	dir := filepath.Join(o.kubeletDir, "plugins", names.Driver)
 	mounter := mount.NewLinux()
-	nameClient(ctx, log, mounter, core.Nodes(), o.nodeName)
-	keeper, err := nodecert.New(filepath.Join(dir, "pki"), o.nodeName, o.caFile, certificates.CertificateSigningRequests(), log)
+	events := event.NewNode(api.events.Events(event.Namespace), o.nodeName, log)
+	defer events.Wait()
+	api.nameClient(ctx, log, mounter, events, o.nodeName)
+	keeper, err := nodecert.New(filepath.Join(dir, "pki"), o.nodeName, o.caFile, api.certificates.CertificateSigningRequests(), log)
 	if err != nil {
 		return err
 	}
@@ -96,6 +87,7 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	announcer := announce.New(state, finder, client, mounter, log)
 	node := driver.NewNode(driver.NodeConfig{
 		Name: o.nodeName, Mounter: mounter, Agents: finder, State: state, Announcer: announcer, Client: client,
+		Events: events, BackendGone: api.backendGone,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return keeper.Run(ctx) })
@@ -104,9 +96,17 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// openState reads what the node has staged, and strikes out what ended with the node's last boot or in a crash.
+// openState reads what the node has staged, finds what is mounted and not written down, and strikes out what ended with
+// the node's last boot or in a crash.
 func openState(log logr.Logger, dir, bootID string, mounter mount.Mounter) (*nodestate.Store, error) {
 	state, err := nodestate.Open(dir, bootID, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range state.Unreadable() {
+		log.Info("A file of the node's state cannot be read and is put aside; what is mounted is found again", "file", file)
+	}
+	found, err := state.Recover(mounter)
 	if err != nil {
 		return nil, err
 	}
@@ -114,26 +114,8 @@ func openState(log logr.Logger, dir, bootID string, mounter mount.Mounter) (*nod
 	if err != nil {
 		return nil, err
 	}
-	log.Info("Read the node's state", "volumesNotMounted", len(gone))
+	log.Info("Read the node's state", "volumes", len(state.Volumes()), "volumesNotMounted", len(gone), "volumesFoundAgain", found)
 	return state, nil
-}
-
-// nameClient tells the kernel's NFS client who it is. Without it the node's hostname alone is its name, which is
-// mostly enough: failures are only logged.
-func nameClient(ctx context.Context, log logr.Logger, mounter *mount.Linux, nodes corev1client.NodeInterface, name string) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	node, err := nodes.Get(ctx, name, metav1.GetOptions{})
-	if err != nil {
-		log.Error(err, "Cannot read the Node, whose UID is to name this NFS client")
-		return
-	}
-	identifier, err := mounter.SetIdentifier(ctx, string(node.UID))
-	if err != nil {
-		log.Error(err, "Cannot name this NFS client")
-		return
-	}
-	log.Info("Named this NFS client", "identifier", identifier)
 }
 
 // serve serves CSI, and registers the driver with the kubelet only then.

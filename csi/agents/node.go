@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"sync"
 	"time"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
@@ -32,6 +33,9 @@ type Node struct {
 	resolver  Resolver
 	namespace string
 	book      AddressBook
+
+	mu     sync.Mutex
+	silent map[volumeid.Shard]time.Time // since when; none that has answered since
 }
 
 // Connection is an agent and the address at which it is reached. What the agent says of access holds for mounts of
@@ -43,7 +47,7 @@ type Connection struct {
 
 // NewNode makes a Node for the Services of a namespace.
 func NewNode(pool *Pool, resolver Resolver, namespace string, book AddressBook) *Node {
-	return &Node{pool: pool, resolver: resolver, namespace: namespace, book: book}
+	return &Node{pool: pool, resolver: resolver, namespace: namespace, book: book, silent: map[volumeid.Shard]time.Time{}}
 }
 
 // Connect finds a shard's agent.
@@ -62,10 +66,26 @@ func (n *Node) Connect(ctx context.Context, shard volumeid.Shard) (Connection, e
 // Confirm remembers an address at which the right agent has answered. A name that is resolved is not enough: while the
 // cluster's DNS starts, a wild card in a search domain may answer for it.
 func (n *Node) Confirm(shard volumeid.Shard, address string) error {
+	n.mu.Lock()
+	delete(n.silent, shard)
+	n.mu.Unlock()
 	if n.book.Address(shard) == address {
 		return nil
 	}
 	return n.book.SetAddress(shard, address)
+}
+
+// Silent is told that a shard's agent has not answered, and says for how long: since the first such call after the last
+// Confirm.
+func (n *Node) Silent(shard volumeid.Shard) time.Duration {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	since, ok := n.silent[shard]
+	if !ok {
+		since = time.Now()
+		n.silent[shard] = since
+	}
+	return time.Since(since)
 }
 
 func (n *Node) locate(ctx context.Context, shard volumeid.Shard) (string, error) {

@@ -2,7 +2,11 @@ package driver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -39,8 +43,14 @@ type fixture struct {
 	mounts     *fakemount.Mounter
 	state      *nodestate.Store
 	announcer  *announce.Announcer
+	endNode    func()
+	gone       string // NFSBackend that does not exist any more
 	client     client.Client
 	controller *Controller
+	finder     finder
+	who        func() (*agentv1.Client, error)
+	dir        string // of the node's state
+	events     *events
 	node       *Node
 }
 
@@ -59,30 +69,76 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	f.client = newClient(t, objects)
 	f.controller = NewController(catalog.New(f.client), pool)
 
-	state, err := nodestate.Open(t.TempDir(), "boot", time.Now())
+	f.dir, f.events = t.TempDir(), &events{}
+	f.finder = finder{agents.NewNode(pool, hosts{}, "ns", nil), pool, &f.state}
+	f.who = func() (*agentv1.Client, error) { return &agentv1.Client{BootId: "boot"}, nil }
+	f.startNode(t, "boot")
+	return f
+}
+
+// startNode starts the node plugin from what lies in its directory, as a process does, and ends the one before.
+func (f *fixture) startNode(t *testing.T, bootID string) {
+	t.Helper()
+	state, err := nodestate.Open(f.dir, bootID, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := state.Recover(f.mounts); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := state.Reconcile(f.mounts, true); err != nil {
+		t.Fatal(err)
+	}
+	if f.endNode != nil {
+		f.endNode()
+	}
 	f.state = state
-	finder := finder{pool, state}
-	who := func() (*agentv1.Client, error) { return &agentv1.Client{BootId: "boot"}, nil }
-	f.announcer = announce.New(state, finder, who, f.mounts, logr.Discard())
+	f.announcer = announce.New(state, f.finder, f.who, f.mounts, logr.Discard())
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	done := make(chan error)
-	go func() { done <- f.announcer.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
+	announcer := f.announcer
+	go func() { done <- announcer.Run(ctx) }()
+	f.endNode = sync.OnceFunc(func() { cancel(); <-done })
+	t.Cleanup(f.endNode)
 	f.node = NewNode(NodeConfig{
-		Name: "node-1", Mounter: f.mounts, Agents: finder, State: state, Announcer: f.announcer, Client: who,
+		Name: "node-1", Mounter: f.mounts, Agents: f.finder, State: state, Announcer: f.announcer, Client: f.who,
+		Events: f.events, BackendGone: func(_ context.Context, backend string) bool { return f.gone == backend },
 	})
-	return f
+}
+
+// events keeps what was warned of.
+type events struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (e *events) Warn(reason, note string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.list = append(e.list, reason+": "+note)
+}
+
+func (e *events) all() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.list)
 }
 
 func addressOf(i int) string { return fmt.Sprintf("10.0.0.%d", i+1) }
 
 // finder finds the servers of the fixture without DNS.
 type finder struct {
+	*agents.Node // only for Silent
+
 	pool  *agents.Pool
-	state *nodestate.Store
+	state **nodestate.Store
+}
+
+// hosts is a DNS that knows nobody.
+type hosts struct{}
+
+func (hosts) LookupNetIP(context.Context, string, string) ([]netip.Addr, error) {
+	return nil, errors.New("no DNS")
 }
 
 func (f finder) Connect(_ context.Context, shard volumeid.Shard) (agents.Connection, error) {
@@ -95,7 +151,7 @@ func (f finder) Connect(_ context.Context, shard volumeid.Shard) (agents.Connect
 }
 
 func (f finder) Confirm(shard volumeid.Shard, address string) error {
-	return f.state.SetAddress(shard, address)
+	return (*f.state).SetAddress(shard, address)
 }
 
 func newClient(t *testing.T, objects []client.Object) client.Client {

@@ -2,6 +2,8 @@ package driver
 
 import (
 	"context"
+	"strings"
+	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"github.com/go-logr/logr"
@@ -20,6 +22,7 @@ import (
 type NodeAgents interface {
 	Connect(ctx context.Context, shard volumeid.Shard) (agents.Connection, error)
 	Confirm(shard volumeid.Shard, address string) error
+	Silent(shard volumeid.Shard) time.Duration
 }
 
 // Announcer tells a shard's agent what this node has, in its own time; announce.Announcer is one.
@@ -36,6 +39,11 @@ type NodeConfig struct {
 	Announcer Announcer
 	// Client says how this node can appear to a server.
 	Client func() (*agentv1.Client, error)
+	Events Events
+	// BackendGone reports whether an NFSBackend certainly does not exist; nil knows of none.
+	BackendGone func(ctx context.Context, backend string) bool
+	// GiveUpAfter is how long a server may be away before an unmount that waits for it is forced; 0 is ten minutes.
+	GiveUpAfter time.Duration
 }
 
 // Node is the CSI Node service.
@@ -45,10 +53,17 @@ type Node struct {
 	NodeConfig
 
 	locks keylock.Set
+	// looks are the shards of which a file system is being asked how full it is: of a dead one the question hangs.
+	looks keylock.Set
 }
 
 // NewNode makes a Node.
-func NewNode(config NodeConfig) *Node { return &Node{NodeConfig: config} }
+func NewNode(config NodeConfig) *Node {
+	if config.GiveUpAfter == 0 {
+		config.GiveUpAfter = giveUpAfter
+	}
+	return &Node{NodeConfig: config}
+}
 
 var nodeCapabilities = []csi.NodeServiceCapability_RPC_Type{
 	csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
@@ -89,11 +104,19 @@ func (n *Node) NodeGetVolumeStats(ctx context.Context, req *csi.NodeGetVolumeSta
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	if m, ok := mount.At(mounts, req.GetVolumePath()); !ok || !isVolume(m, v) {
+	if m, ok := mount.At(mounts, req.GetVolumePath()); !ok || !n.isVolume(m, v) {
 		return nil, status.Errorf(codes.NotFound, "volume %s is not mounted at %s", v, req.GetVolumePath())
 	}
 	usage, err := n.agentUsage(ctx, v)
 	if err != nil {
+		if status.Code(err) == codes.NotFound && !isExport(v) {
+			return nil, status.Errorf(codes.NotFound, "volume %s does not exist any more: %v", v, err)
+		}
+		// One question a server: where it is dead, each holds a process for seconds.
+		if !n.looks.TryAcquire(v.Shard.String()) {
+			return nil, status.Errorf(codes.Unavailable, "%v; another call is asking the file system", err)
+		}
+		defer n.looks.Release(v.Shard.String())
 		logr.FromContextOrDiscard(ctx).V(1).Info("Asking the file system instead of the agent", "reason", err.Error())
 		if usage, err = n.filesystemUsage(ctx, req.GetVolumePath()); err != nil {
 			return nil, toStatus(err)
@@ -110,7 +133,7 @@ func (n *Node) agentUsage(ctx context.Context, v volumeid.Volume) (mount.Usage, 
 	defer cancel()
 	agent, err := n.Agents.Connect(ctx, v.Shard)
 	if err != nil {
-		return mount.Usage{}, err
+		return mount.Usage{}, status.Error(codes.Unavailable, err.Error())
 	}
 	u, err := agent.Client.GetUsage(ctx, &agentv1.GetUsageRequest{Id: v.ID})
 	if err != nil {
@@ -127,3 +150,6 @@ func (n *Node) filesystemUsage(ctx context.Context, path string) (mount.Usage, e
 	defer cancel()
 	return n.Mounter.Usage(ctx, path)
 }
+
+// isExport reports whether a handle is a static export's: volumes have no hyphen in their ids.
+func isExport(v volumeid.Volume) bool { return strings.HasPrefix(v.ID, "e-") }

@@ -78,7 +78,7 @@ func (n *Node) publish(ctx context.Context, p publish) error {
 		return uncertain(err)
 	}
 	staged, ok := mount.At(mounts, p.staging)
-	if !ok || !isVolume(staged, p.volume) {
+	if !ok || !n.isVolume(staged, p.volume) {
 		return status.Errorf(codes.FailedPrecondition, "volume %s is not staged at %s", p.volume, p.staging)
 	}
 	published, ok := mount.At(mounts, p.target)
@@ -132,7 +132,7 @@ func (n *Node) NodeUnpublishVolume(ctx context.Context, req *csi.NodeUnpublishVo
 		return nil, busy("volume " + key)
 	}
 	defer n.locks.Release(key)
-	if err := n.unmount(ctx, req.GetTargetPath()); err != nil {
+	if err := n.unmountOrGiveUp(ctx, v, req.GetTargetPath(), false); err != nil {
 		return nil, toStatus(err)
 	}
 	if err := n.Mounter.RemoveDir(req.GetTargetPath()); err != nil {

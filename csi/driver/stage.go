@@ -3,7 +3,6 @@ package driver
 import (
 	"context"
 	"errors"
-	"path"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -99,22 +98,27 @@ func (n *Node) staged(s stage) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	if !isVolume(m, s.volume) {
+	if !n.isVolume(m, s.volume) {
 		return false, status.Errorf(codes.Aborted, "%s is mounted at %s", m.Source, s.path)
 	}
 	known, ok := n.State.Get(s.volume.String())
-	if ok && known.StagingPath == s.path && known.Lingering == nil {
+	if ok && known.StagingPath == s.path && known.Lingering == nil && !known.Recovered {
 		return true, nil
 	}
 	// The state was lost, or an unmount was begun and did not succeed.
-	_, err = n.State.Begin(s.record())
+	record := s.record()
+	record.Source, record.Options, record.Group = m.Source, known.Options, known.Group
+	_, err = n.State.Begin(record)
 	n.Announcer.Changed(s.volume.Shard)
 	return err == nil, err
 }
 
-// isVolume reports whether a mount shows a volume: servers export each as a directory that is named after its id.
-func isVolume(m mount.Mount, v volumeid.Volume) bool {
-	return m.IsNFS() && path.Base(m.Source) == v.ID
+// isVolume reports whether a mount shows a volume: it is what the agent said, or at least looks like it.
+func (n *Node) isVolume(m mount.Mount, v volumeid.Volume) bool {
+	if known, ok := n.State.Get(v.String()); ok && known.Source != "" && m.IsNFS() && known.Source == m.Source {
+		return true
+	}
+	return nodestate.Shows(m, v)
 }
 
 // stage opens access and mounts. The volume is written down first: from then on the announcements name it, and a crash
@@ -225,7 +229,7 @@ func (n *Node) unstage(ctx context.Context, v volumeid.Volume, staging string) e
 			return err
 		}
 	}
-	if err := n.unmount(ctx, staging); err != nil {
+	if err := n.unmountOrGiveUp(ctx, v, staging, true); err != nil {
 		return err
 	}
 	defer n.Announcer.Changed(v.Shard)

@@ -82,6 +82,17 @@ func (l *Linux) Unmount(ctx context.Context, target string) error {
 	return l.run(ctx, child.Request{Op: child.Unmount, Target: target})
 }
 
+// Detach implements Mounter.
+func (l *Linux) Detach(ctx context.Context, target string, force bool) error {
+	op := child.Detach
+	if force {
+		op = child.Force
+	}
+	// A key of its own: a plain unmount may still be waiting, and this is what ends it.
+	_, err := l.call(ctx, "detach "+target, child.Request{Op: op, Target: target})
+	return err
+}
+
 // run has a child do the request. It returns at the context's end at the latest (and the little time that a killed
 // child is given), but the target stays busy until the child's system call has come back.
 func (l *Linux) run(ctx context.Context, r child.Request) error {

@@ -24,6 +24,9 @@ type Mounter interface {
 	Bind(ctx context.Context, source, target string, readOnly bool) error
 	// Unmount takes away what was mounted last at target.
 	Unmount(ctx context.Context, target string) error
+	// Detach takes the mount at target out of sight, whoever uses it. With force all requests of its file system that wait
+	// for the server fail, those of other mounts of it, too: what was written and is not at the server yet is lost.
+	Detach(ctx context.Context, target string, force bool) error
 	// Mounts lists what is mounted, in the order in which it was.
 	Mounts() ([]Mount, error)
 	// Filesystems lists the NFS file systems that the kernel holds. A mount that was detached lazily, or lives on in

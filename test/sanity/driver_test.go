@@ -10,7 +10,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -53,6 +55,28 @@ type machine struct {
 	agent   *host.Agent
 	mounter *mount.Linux
 	dir     string // of the plugin
+
+	events      warnings
+	giveUpAfter time.Duration // of the node plugins that are started from now on
+}
+
+// warnings are the node plugin's events.
+type warnings struct {
+	mu   sync.Mutex
+	list []string
+}
+
+// Warn implements driver.Events.
+func (w *warnings) Warn(reason, note string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.list = append(w.list, reason+": "+note)
+}
+
+func (w *warnings) all() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.list)
 }
 
 func newMachine(t *testing.T) *machine {
@@ -122,6 +146,9 @@ func (m *machine) startNode(t *testing.T) (node *driver.Node, state *nodestate.S
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := state.Recover(m.mounter); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := state.Reconcile(m.mounter, true); err != nil {
 		t.Fatal(err)
 	}
@@ -134,6 +161,7 @@ func (m *machine) startNode(t *testing.T) (node *driver.Node, state *nodestate.S
 	go func() { done <- announcer.Run(ctx) }()
 	node = driver.NewNode(driver.NodeConfig{
 		Name: nodeName, Mounter: m.mounter, Agents: finder, State: state, Announcer: announcer, Client: client,
+		Events: &m.events, GiveUpAfter: m.giveUpAfter,
 	})
 	return node, state, func() {
 		cancel()

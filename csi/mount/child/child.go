@@ -30,6 +30,10 @@ const (
 	Flag Operation = "flag"
 	// Unmount takes away the last mount at target.
 	Unmount Operation = "unmount"
+	// Detach takes the last mount at target out of sight, whoever uses it; the file system lives on until nobody does.
+	Detach Operation = "detach"
+	// Force does the same, and fails all requests of the file system that wait for its server.
+	Force Operation = "force"
 	// Load makes the kernel load its NFS client.
 	Load Operation = "load"
 	// Usage asks the file system at target how full it is.
@@ -109,7 +113,12 @@ func usage(path string) ([6]uint64, error) {
 	return [6]uint64{uint64(s.Frsize), s.Blocks, s.Bfree, s.Bavail, s.Files, s.Ffree}, nil // not negative
 }
 
-const umountNoFollow = 0x8 // UMOUNT_NOFOLLOW; package syscall does not have it
+// Flags of umount2(2); package syscall has none of them.
+const (
+	mntForce       = 0x1 // MNT_FORCE
+	mntDetach      = 0x2 // MNT_DETACH
+	umountNoFollow = 0x8 // UMOUNT_NOFOLLOW
+)
 
 func (r Request) do() error {
 	switch r.Op {
@@ -121,6 +130,10 @@ func (r Request) do() error {
 		return syscall.Mount("", r.Target, "", syscall.MS_BIND|syscall.MS_REMOUNT|r.Flags, "")
 	case Unmount:
 		return syscall.Unmount(r.Target, umountNoFollow)
+	case Detach:
+		return syscall.Unmount(r.Target, mntDetach|umountNoFollow)
+	case Force:
+		return syscall.Unmount(r.Target, mntForce|mntDetach|umountNoFollow)
 	case Load:
 		// A mount that cannot be, for it has no server.
 		if err := syscall.Mount("none", "/", "nfs4", 0, ""); err == syscall.ENODEV { // not wrapped

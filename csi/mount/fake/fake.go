@@ -18,15 +18,33 @@ type Mounter struct {
 	devices     map[string]string // by source
 	calls       []string
 	before      func(ctx context.Context, op, target string) error
+	after       func(op, target string)
 }
 
 var _ mount.Mounter = (*Mounter)(nil)
 
-// Before has f called at the start of every change ("mount", "bind", "unmount"); its error is the change's.
+// Before has f called at the start of every change ("mount", "bind", "unmount", "detach", "force") and look ("usage"); its
+// error is the call's.
 func (m *Mounter) Before(f func(ctx context.Context, op, target string) error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.before = f
+}
+
+// After has f called at the end of every change that succeeded.
+func (m *Mounter) After(f func(op, target string)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.after = f
+}
+
+func (m *Mounter) end(op, target string) {
+	m.mu.Lock()
+	after := m.after
+	m.mu.Unlock()
+	if after != nil {
+		after(op, target)
+	}
 }
 
 // Calls lists the changes that were asked for, in order, as "op target".
@@ -66,6 +84,12 @@ func (m *Mounter) NFS(ctx context.Context, n mount.NFS) error {
 	if err := m.begin(ctx, "mount", n.Target); err != nil {
 		return err
 	}
+	m.add(n)
+	m.end("mount", n.Target)
+	return nil
+}
+
+func (m *Mounter) add(n mount.NFS) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	source := n.Address + ":" + n.Path
@@ -78,7 +102,6 @@ func (m *Mounter) NFS(ctx context.Context, n mount.NFS) error {
 	m.mounts = append(m.mounts, mount.Mount{
 		Source: source, Target: n.Target, FSType: "nfs4", Root: "/", Options: []string{"rw"}, Device: m.devices[source],
 	})
-	return nil
 }
 
 // Bind implements mount.Mounter.
@@ -86,6 +109,14 @@ func (m *Mounter) Bind(ctx context.Context, source, target string, readOnly bool
 	if err := m.begin(ctx, "bind", target); err != nil {
 		return err
 	}
+	if err := m.bind(source, target, readOnly); err != nil {
+		return err
+	}
+	m.end("bind", target)
+	return nil
+}
+
+func (m *Mounter) bind(source, target string, readOnly bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	from, ok := mount.At(m.mounts, source)
@@ -106,6 +137,14 @@ func (m *Mounter) Unmount(ctx context.Context, target string) error {
 	if err := m.begin(ctx, "unmount", target); err != nil {
 		return err
 	}
+	if err := m.take(target); err != nil {
+		return err
+	}
+	m.end("unmount", target)
+	return nil
+}
+
+func (m *Mounter) take(target string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i, o := range slices.Backward(m.mounts) {
@@ -115,6 +154,18 @@ func (m *Mounter) Unmount(ctx context.Context, target string) error {
 		}
 	}
 	return fmt.Errorf("nothing is mounted at %s", target)
+}
+
+// Detach implements mount.Mounter.
+func (m *Mounter) Detach(ctx context.Context, target string, force bool) error {
+	op := "detach"
+	if force {
+		op = "force"
+	}
+	if err := m.begin(ctx, op, target); err != nil {
+		return err
+	}
+	return m.take(target)
 }
 
 // Mounts implements mount.Mounter.
@@ -136,7 +187,10 @@ func (m *Mounter) Filesystems() ([]mount.Filesystem, error) {
 }
 
 // Usage implements mount.Mounter.
-func (m *Mounter) Usage(context.Context, string) (mount.Usage, error) {
+func (m *Mounter) Usage(ctx context.Context, target string) (mount.Usage, error) {
+	if err := m.begin(ctx, "usage", target); err != nil {
+		return mount.Usage{}, err
+	}
 	return mount.Usage{TotalBytes: 1000, UsedBytes: 400, AvailableBytes: 600, TotalInodes: 10, UsedInodes: 4, AvailableInodes: 6}, nil
 }
 
