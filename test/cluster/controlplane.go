@@ -39,6 +39,7 @@ func (c *cluster) controlPlane() []daemon {
 			"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 			"--service-account-key-file=" + c.pki("service-account.key"),
 			"--service-account-signing-key-file=" + c.pki("service-account.key"),
+			"--audit-policy-file=" + c.path("audit.yaml"), "--audit-log-path=" + c.logFile("audit"), "--audit-log-maxsize=50", "--audit-log-maxbackup=1",
 			"--enable-aggregator-routing", // webhooks are called at their pods: no kube-proxy runs here
 		}},
 		{"kube-controller-manager", []string{
@@ -59,6 +60,13 @@ func (c *cluster) controlPlane() []daemon {
 
 // ensureControlPlane starts what does not run, and waits until the API server is ready.
 func (c *cluster) ensureControlPlane(ctx context.Context, bin string) error {
+	policy, err := templates.ReadFile("templates/audit.yaml")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.path("audit.yaml"), policy, 0o600); err != nil {
+		return err
+	}
 	for _, d := range c.controlPlane() {
 		if _, alive := c.running(d.name); !alive {
 			if err := c.startDaemon(d.name, append([]string{filepath.Join(bin, d.name)}, d.args...)...); err != nil {
