@@ -12,6 +12,7 @@ import (
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=nfsb,categories=nfs
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Serving",type=string,JSONPath=`.status.servingShards`
 // +kubebuilder:printcolumn:name="Capacity",type=string,JSONPath=`.status.capacity`
 // +kubebuilder:printcolumn:name="Allocated",type=string,JSONPath=`.status.allocated`
 // +kubebuilder:printcolumn:name="Volumes",type=integer,JSONPath=`.status.volumes`
@@ -38,14 +39,17 @@ type NFSBackend struct {
 // +kubebuilder:object:root=true
 type NFSBackendList struct {
 	metav1.TypeMeta `json:",inline"`
+	// metadata is the standard list's metadata.
 	metav1.ListMeta `json:"metadata,omitzero"`
-	Items           []NFSBackend `json:"items"`
+	// items are the NFSBackends.
+	Items []NFSBackend `json:"items"`
 }
 
 // NFSBackendSpec is what an NFSBackend should be. Exactly one of server and external is set.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.server) != has(self.external)",message="exactly one of server (the operator runs it) and external (it exists elsewhere) must be set"
 // +kubebuilder:validation:XValidation:rule="has(self.server) == has(oldSelf.server)",message="a backend cannot change between server and external: make a new one and move the data"
+// +kubebuilder:validation:XValidation:rule="!(has(self.server) && has(self.server.storage.hosts)) || self.deletionPolicy != 'Delete'",message="deletionPolicy Delete is not possible with storage.hosts: nobody would wipe the devices"
 type NFSBackendSpec struct {
 	// server describes NFS servers that the operator runs.
 	// +optional
@@ -76,13 +80,15 @@ const (
 // ManagedServer describes NFS servers that the operator runs.
 //
 // +kubebuilder:validation:XValidation:rule="self.graceSeconds >= self.leaseSeconds",message="graceSeconds must be at least leaseSeconds: a client notices a restart only when it renews its lease"
+// +kubebuilder:validation:XValidation:rule="!has(self.storage.hosts) || size(self.storage.hosts) == self.shards && self.storage.hosts.all(h, h.shard < self.shards)",message="storage.hosts must have exactly one entry for each shard from 0 to shards-1"
 type ManagedServer struct {
-	// shards is the number of independent servers, each with a disk and an address of its own. It may grow.
+	// shards is the number of independent servers, each with a disk and an address of its own; a volume lies on one of
+	// them. It may grow at any time: new volumes go to the server with the most room.
 	// +optional
 	// +default=1
 	// +kubebuilder:validation:Minimum=1
-	// +kubebuilder:validation:Maximum=1
-	// +kubebuilder:validation:XValidation:rule="self >= oldSelf",message="shards may only grow: a server that holds volumes cannot be taken away"
+	// +kubebuilder:validation:Maximum=64
+	// +kubebuilder:validation:XValidation:rule="self >= oldSelf",message="shards may only grow, for each server holds volumes that lie on no other: to get rid of servers, make another NFSBackend with fewer, copy the data there and delete this one"
 	Shards int32 `json:"shards,omitempty"`
 	// storage is where a server's data lies.
 	// +required
@@ -100,6 +106,20 @@ type ManagedServer struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// priorityClassName is the PriorityClass of the server pods; system-cluster-critical keeps them from being
+	// preempted or evicted before the pods that use their volumes. The cluster's default class where it is absent.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
+	// spread says how strictly the servers are kept on different nodes. Preferred spreads them where there are enough
+	// nodes; Required leaves a server waiting rather than have one node run two more servers than another.
+	// +optional
+	// +default="Preferred"
+	Spread SpreadPolicy `json:"spread,omitempty"`
+	// updateStrategy says when server pods are replaced by ones of a new version or configuration.
+	// +optional
+	UpdateStrategy UpdateStrategy `json:"updateStrategy,omitzero"`
 	// leaseSeconds is the NFSv4 lease: a client that is silent for longer loses its locks.
 	// +optional
 	// +default=18
@@ -121,28 +141,125 @@ type ManagedServer struct {
 	OvercommitPercent int32 `json:"overcommitPercent,omitempty"`
 }
 
-// ServerStorage is where a server's data lies.
+// SpreadPolicy says how strictly servers are kept on different nodes.
+// +kubebuilder:validation:Enum=Preferred;Required
+type SpreadPolicy string
+
+const (
+	// SpreadPreferred spreads servers over nodes where there are enough.
+	SpreadPreferred SpreadPolicy = "Preferred"
+	// SpreadRequired leaves a server unscheduled where there are not.
+	SpreadRequired SpreadPolicy = "Required"
+)
+
+// UpdateStrategy says when server pods are replaced.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.maintenanceWindow) || !has(self.type) || self.type == 'RollingUpdate'",message="a maintenanceWindow needs the type RollingUpdate: with OnDelete pods are replaced when somebody deletes them"
+type UpdateStrategy struct {
+	// type is RollingUpdate (the operator replaces one pod at a time, and waits until its server serves again) or
+	// OnDelete (a person deletes the pods; the status says which are outdated).
+	// +optional
+	// +default="RollingUpdate"
+	Type UpdateStrategyType `json:"type,omitempty"`
+	// maintenanceWindow restricts the replacement of pods that serve to some hours. Pods that do not serve are
+	// replaced at any time.
+	// +optional
+	MaintenanceWindow *MaintenanceWindow `json:"maintenanceWindow,omitempty"`
+}
+
+// UpdateStrategyType says who replaces server pods.
+// +kubebuilder:validation:Enum=RollingUpdate;OnDelete
+type UpdateStrategyType string
+
+const (
+	// UpdateRolling lets the operator replace one pod at a time.
+	UpdateRolling UpdateStrategyType = "RollingUpdate"
+	// UpdateOnDelete leaves it to a person.
+	UpdateOnDelete UpdateStrategyType = "OnDelete"
+)
+
+// MaintenanceWindow is a span of time that comes back every day, or on some days of the week.
+type MaintenanceWindow struct {
+	// days on which the window opens; every day where it is absent.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=7
+	Days []Weekday `json:"days,omitempty"`
+	// start is the time of day in UTC at which the window opens, as HH:MM.
+	// +required
+	// +kubebuilder:validation:MaxLength=5
+	// +kubebuilder:validation:Pattern=`^([01][0-9]|2[0-3]):[0-5][0-9]$`
+	Start string `json:"start,omitempty"`
+	// durationMinutes is how long it stays open, past midnight too. A replacement that has begun is finished.
+	// +required
+	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Maximum=1440
+	DurationMinutes int32 `json:"durationMinutes,omitempty"`
+}
+
+// Weekday is a day of the week.
+// +kubebuilder:validation:Enum=Monday;Tuesday;Wednesday;Thursday;Friday;Saturday;Sunday
+type Weekday string
+
+// ServerStorage is where the servers' data lies: exactly one of volumeClaimTemplate and hosts is set.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.volumeClaimTemplate) != has(self.hosts)",message="exactly one of volumeClaimTemplate (disks of a StorageClass) and hosts (block devices of named nodes) must be set"
+// +kubebuilder:validation:XValidation:rule="has(self.hosts) == has(oldSelf.hosts)",message="storage cannot change between volumeClaimTemplate and hosts: the disks exist; make another NFSBackend and move the data"
 type ServerStorage struct {
 	// volumeClaimTemplate describes the PersistentVolumeClaim that the operator makes for each server's disk.
-	// +required
+	// +optional
 	VolumeClaimTemplate VolumeClaimTemplate `json:"volumeClaimTemplate,omitzero"`
+	// hosts names a block device of a node for each server, for clusters without a provisioner of disks. The operator
+	// makes a local PersistentVolume for each. There must be one entry for each shard, from 0; entries can be added,
+	// together with shards, and neither changed nor removed.
+	// +optional
+	// +listType=map
+	// +listMapKey=shard
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=64
+	Hosts []HostDevice `json:"hosts,omitempty"`
+}
+
+// HostDevice is a block device of a node, which must be blank or hold the data of this server.
+type HostDevice struct {
+	// shard is the number of the server that uses the device, from 0.
+	// +required
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=63
+	Shard int32 `json:"shard"`
+	// node is the name of the Node that has the device: the server runs there and nowhere else.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="node is immutable, for the disk is there: to move a disk to another node, delete the NFSBackend (its data stay) and make it anew (docs/backends.md)"
+	Node string `json:"node,omitempty"`
+	// device is the path of the block device on the node, by a name that stays the same, such as
+	// /dev/disk/by-id/nvme-eui.0025. A directory or a file will not do.
+	// +required
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:Pattern=`^/dev/[-a-zA-Z0-9_.:+@=]+(/[-a-zA-Z0-9_.:+@=]+)*$`
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(part, part == '.' || part == '..')",message="device must not contain . or .. as a part of its path"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="device is immutable, for it holds the data: to name it otherwise, delete the NFSBackend (its data stay) and make it anew (docs/backends.md)"
+	Device string `json:"device,omitempty"`
 }
 
 // VolumeClaimTemplate describes the claim of a server's disk: a raw block device, which must be blank or hold the data of
 // a backend of this name.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName)",message="storageClassName is immutable: the disk exists"
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName)",message="storageClassName is immutable, for the disk exists: make another NFSBackend with the class that you want and move the data"
 type VolumeClaimTemplate struct {
 	// storageClassName is the class of the disk; the cluster's default class where it is absent.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="storageClassName is immutable: the disk exists"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="storageClassName is immutable, for the disk exists: make another NFSBackend with the class that you want and move the data"
 	StorageClassName *string `json:"storageClassName,omitempty"`
-	// size of the disk, at least 1Gi. It may grow where the class allows expansion.
+	// size of the disk, at least 1Gi. It may grow where the class allows expansion: the file system follows while it
+	// is in use.
 	// +required
 	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity('1Gi')) >= 0",message="size must be at least 1Gi"
-	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="size may only grow: a file system that holds volumes cannot shrink"
+	// +kubebuilder:validation:XValidation:rule="quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0",message="size may only grow, for XFS cannot shrink: to use less disk, make another NFSBackend and move the data"
 	Size resource.Quantity `json:"size,omitzero"`
 }
 
@@ -181,9 +298,27 @@ type NFSBackendStatus struct {
 	// spaceUsed says how full the fullest disk is: Normal, High (from 80 per cent), Full (from 95 per cent).
 	// +optional
 	SpaceUsed SpaceUsed `json:"spaceUsed,omitempty"`
+	// trash is what deleted volumes still take, until they are emptied in the background; it counts as allocated.
+	// +optional
+	Trash *resource.Quantity `json:"trash,omitempty"`
 	// volumes is the number of volumes on all servers.
 	// +optional
 	Volumes *int32 `json:"volumes,omitempty"`
+	// snapshots is the number of snapshots on all servers.
+	// +optional
+	Snapshots *int32 `json:"snapshots,omitempty"`
+	// measured is when capacity, allocated, trash and the counts were last written. They change with every volume, and
+	// are written at most every 30 seconds.
+	// +optional
+	Measured *metav1.Time `json:"measured,omitempty"`
+	// servingShards is how many servers serve, of how many.
+	// +optional
+	// +kubebuilder:validation:MaxLength=16
+	ServingShards string `json:"servingShards,omitempty"`
+	// version is the version that all servers run; empty while they run different ones.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Version string `json:"version,omitempty"`
 	// shards says how each server is.
 	// +optional
 	// +listType=map
@@ -197,9 +332,12 @@ type NFSBackendStatus struct {
 type SpaceUsed string
 
 const (
+	// SpaceNormal is below 80 per cent.
 	SpaceNormal SpaceUsed = "Normal"
-	SpaceHigh   SpaceUsed = "High"
-	SpaceFull   SpaceUsed = "Full"
+	// SpaceHigh is from 80 per cent, and until 75.
+	SpaceHigh SpaceUsed = "High"
+	// SpaceFull is from 95 per cent, and until 90.
+	SpaceFull SpaceUsed = "Full"
 )
 
 // ShardStatus says how one server is.
@@ -244,10 +382,23 @@ type ShardStatus struct {
 	// available is what can still be promised: the size of the largest volume that can be made here.
 	// +optional
 	Available *resource.Quantity `json:"available,omitempty"`
+	// trash is what deleted volumes still take of it.
+	// +optional
+	Trash *resource.Quantity `json:"trash,omitempty"`
 	// volumes on this server.
 	// +optional
 	Volumes *int32 `json:"volumes,omitempty"`
-	// message says why it is not serving.
+	// snapshots on this server.
+	// +optional
+	Snapshots *int32 `json:"snapshots,omitempty"`
+	// outdated is true while the server runs an older version or configuration than it should.
+	// +optional
+	Outdated bool `json:"outdated,omitempty"`
+	// reason is one word for why it is not serving, empty while it serves.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Reason string `json:"reason,omitempty"`
+	// message says why it is not serving, or what else is wrong with it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`

@@ -52,6 +52,9 @@ func TestCreate(t *testing.T) {
 	size := func(size string) string { return "{server: {storage: {volumeClaimTemplate: {size: " + size + "}}}}" }
 	profile := func(fields string) string { return "{backendRef: {name: shared}" + fields + "}" }
 	options := func(option string) string { return profile(", mountOptions: ['" + option + "']") }
+	hosts := func(shards int, entries ...string) string {
+		return fmt.Sprintf("{server: {shards: %d, storage: {hosts: [%s]}}}", shards, strings.Join(entries, ", "))
+	}
 	const ours = "the driver chooses"
 	for i, test := range []struct{ kind, name, spec, want string }{
 		{"NFSBackend", "a-1", server(""), ""},
@@ -69,7 +72,29 @@ func TestCreate(t *testing.T) {
 		{"NFSBackend", "size-least", size("1Gi"), ""},
 		{"NFSBackend", "size-word", size("big"), "size"},
 		{"NFSBackend", "shards-0", server(", shards: 0"), "shards"},
-		{"NFSBackend", "shards-2", server(", shards: 2"), "shards"},
+		{"NFSBackend", "shards-64", server(", shards: 64"), ""},
+		{"NFSBackend", "shards-65", server(", shards: 65"), "shards"},
+		{"NFSBackend", "spread", server(", spread: Required"), ""},
+		{"NFSBackend", "spread-bad", server(", spread: Never"), "spread"},
+		{"NFSBackend", "update-ondelete", server(", updateStrategy: {type: OnDelete}"), ""},
+		{"NFSBackend", "update-bad", server(", updateStrategy: {type: Recreate}"), "type"},
+		{"NFSBackend", "window", server(", updateStrategy: {maintenanceWindow: {days: [Saturday, Sunday], start: '22:30', durationMinutes: 240}}"), ""},
+		{"NFSBackend", "window-day", server(", updateStrategy: {maintenanceWindow: {days: [Sun], start: '22:30', durationMinutes: 240}}"), "days"},
+		{"NFSBackend", "window-hour", server(", updateStrategy: {maintenanceWindow: {start: '24:00', durationMinutes: 240}}"), "start"},
+		{"NFSBackend", "window-short", server(", updateStrategy: {maintenanceWindow: {start: '23:00', durationMinutes: 9}}"), "durationMinutes"},
+		{"NFSBackend", "window-long", server(", updateStrategy: {maintenanceWindow: {start: '23:00', durationMinutes: 1441}}"), "durationMinutes"},
+		{"NFSBackend", "window-empty", server(", updateStrategy: {maintenanceWindow: {start: '23:00'}}"), "durationMinutes"},
+		{"NFSBackend", "window-ondelete", server(", updateStrategy: {type: OnDelete, maintenanceWindow: {start: '23:00', durationMinutes: 60}}"), "needs the type RollingUpdate"},
+		{"NFSBackend", "storage-none", "{server: {storage: {}}}", "exactly one of volumeClaimTemplate"},
+		{"NFSBackend", "storage-both", "{server: {storage: {hosts: [{shard: 0, node: a, device: /dev/sdb}], volumeClaimTemplate: {size: 10Gi}}}}", "exactly one of volumeClaimTemplate"},
+		{"NFSBackend", "hosts", hosts(2, "{shard: 1, node: b, device: /dev/sdb}", "{shard: 0, node: a, device: '/dev/disk/by-id/nvme-eui.0025'}"), ""},
+		{"NFSBackend", "hosts-few", hosts(2, "{shard: 0, node: a, device: /dev/sdb}"), "exactly one entry for each shard"},
+		{"NFSBackend", "hosts-gap", hosts(2, "{shard: 0, node: a, device: /dev/sdb}", "{shard: 2, node: a, device: /dev/sdc}"), "exactly one entry for each shard"},
+		{"NFSBackend", "hosts-twice", hosts(2, "{shard: 0, node: a, device: /dev/sdb}", "{shard: 0, node: b, device: /dev/sdc}"), "Duplicate value"},
+		{"NFSBackend", "hosts-directory", hosts(1, "{shard: 0, node: a, device: /srv/nfs}"), "device"},
+		{"NFSBackend", "hosts-dots", hosts(1, "{shard: 0, node: a, device: /dev/../srv/nfs}"), "must not contain . or .."},
+		{"NFSBackend", "hosts-space", hosts(1, "{shard: 0, node: a, device: '/dev/sd b'}"), "device"},
+		{"NFSBackend", "hosts-delete", "{deletionPolicy: Delete, server: {storage: {hosts: [{shard: 0, node: a, device: /dev/sdb}]}}}", "nobody would wipe the devices"},
 		{"NFSBackend", "lease-9", server(", leaseSeconds: 9"), "leaseSeconds"},
 		{"NFSBackend", "lease-61", server(", leaseSeconds: 61, graceSeconds: 70"), "leaseSeconds"},
 		{"NFSBackend", "grace-short", server(", leaseSeconds: 40, graceSeconds: 30"), "graceSeconds must be at least leaseSeconds"},
@@ -133,6 +158,16 @@ func TestUpdate(t *testing.T) {
 		{"NFSBackend", server(disk, ""), "{external: " + external + "}", "cannot change between server and external"},
 		{"NFSBackend", "{external: " + external + "}", server(disk, ""), "cannot change between server and external"},
 		{"NFSBackend", server(disk, ""), server(disk, ", leaseSeconds: 30"), ""},
+		{"NFSBackend", server(disk, ", shards: 2"), server(disk, ", shards: 3"), ""},
+		{"NFSBackend", server(disk, ", shards: 2"), server(disk, ", shards: 1"), "make another NFSBackend with fewer"},
+		{"NFSBackend", server(disk, ", shards: 2"), server(disk, ""), "make another NFSBackend with fewer"},
+		{"NFSBackend", server(disk, ""), server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), "storage cannot change"},
+		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), server(disk, ""), "storage cannot change"},
+		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), server("{hosts: [{shard: 0, node: b, device: /dev/sdb}]}", ""), "node is immutable"},
+		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), server("{hosts: [{shard: 0, node: a, device: /dev/sdc}]}", ""), "device is immutable"},
+		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""),
+			server("{hosts: [{shard: 1, node: b, device: /dev/sdb}, {shard: 0, node: a, device: /dev/sdb}]}", ", shards: 2"), ""},
+		{"NFSBackend", server(disk, ", updateStrategy: {type: OnDelete}"), server(disk, ""), ""},
 		{"StorageProfile", "{backendRef: {name: a}}", "{backendRef: {name: b}, reclaimPolicy: Retain}", ""},
 	} {
 		t.Run(fmt.Sprintf("%02d %s", i, test.want), func(t *testing.T) {
