@@ -38,7 +38,9 @@ func Format(ctx context.Context, device string, overwrite bool) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	args := []string{"-q", "-c", "options=" + file, "-L", Label}
+	// -K: no discard of the whole device. The disk is blank, so there is nothing to give back, and on a large one, or one that
+	// does it in small pieces, this takes minutes.
+	args := []string{"-q", "-K", "-c", "options=" + file, "-L", Label}
 	if overwrite {
 		args = append(args, "-f")
 	}

@@ -66,8 +66,11 @@ func tell(s *story.Story, clusterTook time.Duration) ([]row, error) {
 }
 
 func failed(ctx context.Context, s *story.Story, step string, err error) error {
-	if ctx.Err() != nil {
+	// Ctrl-C reaches kubectl as well, which may end before this program has heard of it.
+	select {
+	case <-ctx.Done():
 		return errors.New("\ndemo: interrupted; run `make demo` again to start over")
+	case <-time.After(time.Second):
 	}
 	return fmt.Errorf("  ✗  %s\n\n%w\n%s\ndemo: FAILED at step %q", step, err, s.Kubectl.Diagnose(), step)
 }
