@@ -73,7 +73,7 @@ func snapshotManifests(ctx context.Context) (string, error) {
 	return strings.Join(documents, "\n---\n"), nil
 }
 
-// storage offers each raw disk of each node as a local volume.
+// storage offers each raw disk of each node as a local volume, and the shared one as a volume of all nodes.
 func (c *cluster) storage() (string, error) {
 	type disk struct{ Name, Size, Device, Node string }
 	var disks []disk
@@ -83,7 +83,11 @@ func (c *cluster) storage() (string, error) {
 			disks = append(disks, disk{nodeName(n) + "-" + device, c.DiskSize + "i", "/dev/" + device, nodeName(n)})
 		}
 	}
-	return render("storage.yaml", map[string]any{"Disks": disks})
+	shared := ""
+	if c.Shared != "" {
+		shared = c.Shared + "i"
+	}
+	return render("storage.yaml", map[string]any{"Disks": disks, "Shared": shared, "SharedDevice": sharedDevice})
 }
 
 // finishNodes tells Kubernetes the pod networks, which the nodes have had since they started.

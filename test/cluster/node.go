@@ -46,6 +46,9 @@ func (c *cluster) startNode(ctx context.Context, n int, b built) error {
 		Init: c.initProgram(), Env: []string{guest.SpecVariable + "=" + specFile}, Memory: c.Memory, ReadOnly: true,
 		Disks: c.diskFiles(n), Tap: tapName(n), MAC: fmt.Sprintf("02:00:00:00:00:%02x", n), Netns: c.netns(), RunDir: c.nodeDir(n), Detached: true,
 	}
+	if c.Shared != "" {
+		machine.Shared = map[byte]string{sharedLetter(n): c.sharedDisk()}
+	}
 	machine.Console, err = openLog(c.consoleLog(n))
 	if err != nil {
 		return err
@@ -65,6 +68,14 @@ func (c *cluster) startNode(ctx context.Context, n int, b built) error {
 	}
 	return c.record(nodeName(n), cmd)
 }
+
+// sharedDevice is where every node sees the disk that all nodes reach, whatever its number there.
+const sharedDevice = "/dev/shared"
+
+func (c *cluster) sharedDisk() string { return c.path("shared.img") }
+
+// sharedLetter gives the shared disk another device number on each node, as it happens on real ones. The kernel has 16 letters.
+func sharedLetter(n int) byte { return byte('b' + maxDisks + n%8) }
 
 // diskFiles are the node's own disk and its raw block devices.
 func (c *cluster) diskFiles(n int) []string {
@@ -86,6 +97,15 @@ func (c *cluster) makeNodeDisks(ctx context.Context, n int, template string) err
 	files := c.diskFiles(n)
 	for _, file := range files[1:] {
 		if err := makeDisk(file, size); err != nil {
+			return err
+		}
+	}
+	if c.Shared != "" {
+		size, err := parseSize(c.Shared)
+		if err != nil {
+			return err
+		}
+		if err := makeDisk(c.sharedDisk(), size); err != nil {
 			return err
 		}
 	}
@@ -134,6 +154,9 @@ func (c *cluster) nodeSpec(n int, b built) (guest.Spec, error) {
 			c.imagesDir():                       nodeLoadedImages,
 		},
 		Files: files,
+	}
+	if c.Shared != "" {
+		node.Links = map[string]string{sharedDevice: fmt.Sprintf("/dev/ubd%c", sharedLetter(n))}
 	}
 	for other := 1; other <= maxNodes; other++ {
 		if other != n {

@@ -218,6 +218,29 @@ func TestLocalVolumes(t *testing.T) {
 	}
 }
 
+func TestSharedDisk(t *testing.T) {
+	c := testCluster(t)
+	c.Shared = "4G"
+	text, err := c.storage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"name: shared-block", "storage: 4Gi", "path: /dev/shared", "operator: Exists"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q", want)
+		}
+	}
+	own := byte('a' + maxDisks)
+	for n := 1; n <= maxNodes; n++ {
+		if l := sharedLetter(n); l <= own || l > 'p' {
+			t.Errorf("%s has the shared disk as ubd%c: ubda to ubd%c are its own, and ubdp is the last", nodeName(n), l, own)
+		}
+	}
+	if sharedLetter(1) == sharedLetter(2) {
+		t.Error("two nodes see the shared disk under one number")
+	}
+}
+
 // A cache that is keyed by less than everything would run old programs for ever.
 func TestBuildKeyFollowsTheSources(t *testing.T) {
 	dir := t.TempDir()

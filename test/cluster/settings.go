@@ -19,6 +19,7 @@ import (
 const (
 	defaultName = "nfsop"
 	maxNodes    = 9
+	maxDisks    = 7
 
 	cacheVariable = "NFS_OPERATOR_CACHE"
 	stateVariable = "NFS_OPERATOR_CLUSTERS"
@@ -42,6 +43,7 @@ type cluster struct {
 	Memory   string // of each node
 	Disks    int    // raw block devices of each node
 	DiskSize string
+	Shared   string `json:",omitempty"` // size of the disk that all nodes reach; none when empty
 	Index    int    // distinguishes the addresses by which this machine reaches its clusters
 	Token    string // what a client of the nodes' control service has to know
 }

@@ -47,6 +47,7 @@ func upCommand(args []string) error {
 	flags.StringVar(&want.Memory, "mem", "3G", "memory of a node")
 	flags.IntVar(&want.Disks, "disks", 2, "raw block devices of a node")
 	flags.StringVar(&want.DiskSize, "disk-size", "10G", "size of a raw block device (sparse)")
+	flags.StringVar(&want.Shared, "shared-disk", "", "size of one more raw block device that all nodes reach; none when empty")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return exitError{2, ""}
 	}
@@ -90,10 +91,14 @@ func (c *cluster) check() error {
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		return fmt.Errorf("--nodes: 1 to %d", maxNodes)
 	}
-	if c.Disks < 0 || c.Disks > 7 {
-		return errors.New("--disks: 0 to 7")
+	if c.Disks < 0 || c.Disks > maxDisks {
+		return fmt.Errorf("--disks: 0 to %d", maxDisks)
 	}
-	for _, size := range []string{c.Memory, c.DiskSize} {
+	sizes := []string{c.Memory, c.DiskSize}
+	if c.Shared != "" {
+		sizes = append(sizes, c.Shared)
+	}
+	for _, size := range sizes {
 		if _, err := parseSize(size); err != nil {
 			return err
 		}
@@ -105,8 +110,9 @@ func (c *cluster) check() error {
 func (c *cluster) compare(want cluster, flags *flag.FlagSet) error {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
-	if given["mem"] && want.Memory != c.Memory || given["disks"] && want.Disks != c.Disks || given["disk-size"] && want.DiskSize != c.DiskSize {
-		return fmt.Errorf("cluster %s exists with nodes of %s memory, %d disks of %s: take it down first", c.Name, c.Memory, c.Disks, c.DiskSize)
+	if given["mem"] && want.Memory != c.Memory || given["disks"] && want.Disks != c.Disks || given["disk-size"] && want.DiskSize != c.DiskSize ||
+		given["shared-disk"] && want.Shared != c.Shared {
+		return fmt.Errorf("cluster %s exists with nodes of %s memory, %d disks of %s, shared disk %q: take it down first", c.Name, c.Memory, c.Disks, c.DiskSize, c.Shared)
 	}
 	if given["nodes"] {
 		if want.Nodes < c.Nodes {

@@ -20,6 +20,7 @@ type Node struct {
 	Token       string            // see serveControl
 	Disk        string            // block device of the node's root file system
 	Binds       map[string]string // directory of the host: where the node sees it, read-only
+	Links       map[string]string // symbolic link and its target
 	Files       map[string]string // configuration: path and content
 	Images      []string          // archives that containerd imports before the kubelet starts
 	Services    []Service
@@ -121,6 +122,11 @@ func (n *Node) network() error {
 }
 
 func (n *Node) writeFiles() error {
+	for link, target := range n.Links {
+		if err := os.Symlink(target, link); err != nil && !errors.Is(err, os.ErrExist) {
+			return err
+		}
+	}
 	for path, content := range n.Files {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return err

@@ -22,15 +22,16 @@ var ErrNotInstalled = errors.New("user-mode Linux is not installed: apt-get inst
 
 // Machine is a virtual machine whose root is the host's own file system.
 type Machine struct {
-	Init     string   // the program that runs as process 1, a path on the host
-	Env      []string // KEY=value for Init; the kernel's command line carries it, so neither spaces nor long values
-	Memory   string   // as the kernel's mem= takes it: 1G, 512M
-	ReadOnly bool     // the host's file system cannot be written through the machine's root
-	Disks    []string // image files: /dev/ubda, /dev/ubdb and so on
-	FirstDev byte     // letter of the first disk, 'a' by default
-	Tap      string   // TAP device of the network interface vec0; none when empty
-	MAC      string   // hardware address of vec0
-	Console  *os.File // where the kernel's messages go
+	Init     string          // the program that runs as process 1, a path on the host
+	Env      []string        // KEY=value for Init; the kernel's command line carries it, so neither spaces nor long values
+	Memory   string          // as the kernel's mem= takes it: 1G, 512M
+	ReadOnly bool            // the host's file system cannot be written through the machine's root
+	Disks    []string        // image files: /dev/ubda, /dev/ubdb and so on
+	FirstDev byte            // letter of the first disk, 'a' by default
+	Shared   map[byte]string // image files, by letter, that other machines use at the same time
+	Tap      string          // TAP device of the network interface vec0; none when empty
+	MAC      string          // hardware address of vec0
+	Console  *os.File        // where the kernel's messages go
 	Serial   []*os.File
 	Netns    string // start it in this network namespace; the caller's when empty
 	RunDir   string // directory for the control socket that the kernel makes
@@ -83,6 +84,10 @@ func (m Machine) arguments() []string {
 	}
 	for i, disk := range m.Disks {
 		args = append(args, fmt.Sprintf("ubd%c=%s", first+byte(i), disk))
+	}
+	for letter, disk := range m.Shared {
+		// c: without the lock by which a machine keeps others from its disks.
+		args = append(args, fmt.Sprintf("ubd%cc=%s", letter, disk))
 	}
 	for i := range m.Serial {
 		args = append(args, fmt.Sprintf("ssl%d=null,fd:%s", i, strconv.Itoa(3+i)))
