@@ -52,7 +52,7 @@ type Step struct {
 // Steps are the claims in their order; each needs the ones before it.
 func (s *Story) Steps() []Step {
 	return []Step{
-		{"operator installed", s.install},
+		{"operator installed", s.Install},
 		{"NFSBackend Ready", s.backendReady},
 		{"StorageClass present", s.classPresent},
 		{"1Gi ReadWriteMany PVC Bound", s.claimBound},
@@ -69,14 +69,15 @@ func (s *Story) Steps() []Step {
 
 // SetUp brings about what all other steps need: the operator, and config/samples Ready.
 func (s *Story) SetUp(ctx context.Context) error {
-	if _, err := s.install(ctx); err != nil {
+	if _, err := s.Install(ctx); err != nil {
 		return err
 	}
 	_, err := s.backendReady(ctx)
 	return err
 }
 
-func (s *Story) install(ctx context.Context) (string, error) {
+// Install installs the operator and waits for its manager.
+func (s *Story) Install(ctx context.Context) (string, error) {
 	k := s.Kubectl
 	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "apply", "--server-side", "-k", s.Repository+"/config/default"); err != nil {
 		return "", err
