@@ -57,6 +57,9 @@ func (a *nodeAPI) backendGone(ctx context.Context, name string) bool {
 // nameClient tells the kernel's NFS client who it is. Without it the node's hostname alone is its name, which is
 // mostly enough: failures are only logged.
 func (a *nodeAPI) nameClient(ctx context.Context, log logr.Logger, mounter *mount.Linux, events *event.Node, name string) {
+	if id := mounter.Identifier(); id != "" {
+		log.Info("WARNING: this node's NFS client has an identifier, and so its locks will not survive the restart of a server: unset nfs4_unique_id and what sets /sys/fs/nfs/net/nfs_client/identifier, and restart the node", "identifier", id)
+	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	node, err := a.core.Nodes().Get(ctx, name, metav1.GetOptions{})
@@ -65,10 +68,5 @@ func (a *nodeAPI) nameClient(ctx context.Context, log logr.Logger, mounter *moun
 		return
 	}
 	events.SetUID(node.UID)
-	identifier, err := mounter.SetIdentifier(ctx, string(node.UID))
-	if err != nil {
-		log.Error(err, "Cannot name this NFS client")
-		return
-	}
-	log.Info("Named this NFS client", "identifier", identifier)
+	mounter.SetClientName(mount.ClientName(name, string(node.UID)))
 }

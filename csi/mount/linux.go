@@ -26,8 +26,9 @@ const afterKill = 2 * time.Second
 // Linux is the Mounter of a real node. Each system call that can wait for an NFS server is made by a child process,
 // which can be killed: a thread of this process could not, and while it waits it would hold the mount.
 type Linux struct {
-	program string // that becomes the child
-	busy    keylock.Set
+	program    string // that becomes the child
+	clientName string // of the kernel's NFS client; empty: the hostname
+	busy       keylock.Set
 }
 
 var _ Mounter = (*Linux)(nil)
@@ -38,7 +39,7 @@ func NewLinux() *Linux { return &Linux{program: child.Program} }
 // NFS implements Mounter.
 func (l *Linux) NFS(ctx context.Context, m NFS) error {
 	return l.run(ctx, child.Request{
-		Op: child.NFS, Source: source(m.Address, m.Path), Target: m.Target, Flags: m.Options.Flags, Data: m.Options.Data,
+		Op: child.NFS, Source: source(m.Address, m.Path), Target: m.Target, Flags: m.Options.Flags, Data: m.Options.Data, Host: l.clientName,
 	})
 }
 
@@ -134,6 +135,9 @@ func (l *Linux) runChild(ctx context.Context, r child.Request) (child.Result, er
 	cmd := exec.CommandContext(ctx, l.program)
 	cmd.Args = r.Args()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if r.Host != "" {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUTS
+	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.Env = []string{"GOMAXPROCS=1"}
 	var stdout, stderr bytes.Buffer

@@ -89,6 +89,7 @@ func newMachine(t *testing.T) *machine {
 		host: h, agent: h.Start(t, h.Config(host.DiskLarge)), dir: t.TempDir(),
 		mounter: mount.NewLinux(),
 	}
+	m.mounter.SetClientName(mount.ClientName(nodeName, "uid-1"))
 	m.agent.WaitServing(t)
 	return m
 }

@@ -35,7 +35,7 @@ func TestNode(t *testing.T) {
 	node, _, stop := m.startNode(t)
 	conn := connect(t, serve(t, m.controller(t), node))
 	k := &kubelet{machine: m, controller: csi.NewControllerClient(conn), node: csi.NewNodeClient(conn)}
-	t.Run("this NFS client gets a name", k.testIdentifier)
+	t.Run("the server can write down this NFS client's name", k.testClientName)
 	t.Run("a volume's size is what df says and what can be written", k.testSize)
 	t.Run("expansion is seen by a mount in use", k.testExpand)
 	t.Run("mount options", k.testOptions)
@@ -141,11 +141,13 @@ func (k *kubelet) start(t *testing.T, p pod, readOnly bool) {
 	t.Cleanup(func() { k.unpublish(t, p, p.target) })
 }
 
-func (k *kubelet) testIdentifier(t *testing.T) {
-	for _, want := range []string{"uid-1", "uid-1"} { // the second call finds the first one's
-		if got, err := k.machine.mounter.SetIdentifier(t.Context(), want); err != nil || got != "uid-1" {
-			t.Errorf("SetIdentifier = %q, %v", got, err)
-		}
+// testClientName: a client whose record holds its name in hexadecimal digits loses its locks when the server restarts.
+func (k *kubelet) testClientName(t *testing.T) {
+	k.start(t, k.claim(t, 32*mib, rwo), false)
+	records, err := filepath.Glob(filepath.Join(k.machine.host.DataDir(), ".nfs-operator", "recovery", "v4recov", "*", "*"))
+	want := "Linux NFSv4.2 " + mount.ClientName(nodeName, "uid-1") + ")"
+	if err != nil || !slices.ContainsFunc(records, func(r string) bool { return strings.HasSuffix(r, want) }) {
+		t.Errorf("the server's records of its clients are %q (%v); want one of %q", records, err, want)
 	}
 }
 

@@ -34,8 +34,6 @@ const (
 	Detach Operation = "detach"
 	// Force does the same, and fails all requests of the file system that wait for its server.
 	Force Operation = "force"
-	// Load makes the kernel load its NFS client.
-	Load Operation = "load"
 	// Usage asks the file system at target how full it is.
 	Usage Operation = "usage"
 )
@@ -47,11 +45,12 @@ type Request struct {
 	Source string
 	Flags  uintptr
 	Data   string
+	Host   string // hostname under which to do it, in a UTS namespace of the child's own; empty: as it is
 }
 
 // Args is the child's argument vector.
 func (r Request) Args() []string {
-	return []string{Name, string(r.Op), r.Target, r.Source, strconv.FormatUint(uint64(r.Flags), 10), r.Data}
+	return []string{Name, string(r.Op), r.Target, r.Source, strconv.FormatUint(uint64(r.Flags), 10), r.Data, r.Host}
 }
 
 // Result is what a child says: the error number of its system call, and of Usage what statfs(2) says: block size,
@@ -83,14 +82,14 @@ func init() {
 }
 
 func run(args []string) (Result, bool) {
-	if len(args) != 6 {
+	if len(args) != 7 {
 		return Result{}, false
 	}
 	flags, err := strconv.ParseUint(args[4], 10, 64)
 	if err != nil {
 		return Result{}, false
 	}
-	r := Request{Op: Operation(args[1]), Target: args[2], Source: args[3], Flags: uintptr(flags), Data: args[5]}
+	r := Request{Op: Operation(args[1]), Target: args[2], Source: args[3], Flags: uintptr(flags), Data: args[5], Host: args[6]}
 	var result Result
 	if r.Op == Usage {
 		result.Values, err = usage(r.Target)
@@ -123,6 +122,11 @@ const (
 func (r Request) do() error {
 	switch r.Op {
 	case NFS:
+		if r.Host != "" {
+			if err := syscall.Sethostname([]byte(r.Host)); err != nil {
+				return err
+			}
+		}
 		return syscall.Mount(r.Source, r.Target, "nfs4", r.Flags, r.Data)
 	case Bind:
 		return r.bind()
@@ -134,12 +138,6 @@ func (r Request) do() error {
 		return syscall.Unmount(r.Target, mntDetach|umountNoFollow)
 	case Force:
 		return syscall.Unmount(r.Target, mntForce|mntDetach|umountNoFollow)
-	case Load:
-		// A mount that cannot be, for it has no server.
-		if err := syscall.Mount("none", "/", "nfs4", 0, ""); err == syscall.ENODEV { // not wrapped
-			return err
-		}
-		return nil
 	default:
 		return syscall.ENOSYS
 	}

@@ -55,7 +55,7 @@ func TestChildRefusesWhatItDoesNotKnow(t *testing.T) {
 		out  string // nothing where the exit code is not 0
 	}{
 		"no arguments":      {[]string{child.Name}, ""},
-		"flags of letters":  {[]string{child.Name, "mount", "/t", "s", "x", ""}, ""},
+		"flags of letters":  {[]string{child.Name, "mount", "/t", "s", "x", "", ""}, ""},
 		"unknown operation": {child.Request{Op: "format", Target: "/"}.Args(), child.Result{Errno: syscall.ENOSYS}.String()},
 	}
 	for name, test := range tests {
