@@ -60,8 +60,7 @@ func setUp(t *testing.T) cluster {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			s := story.Story{Kubectl: c.Kubectl}
-			t.Log(s.Diagnose())
+			t.Log(c.Diagnose())
 		}
 	})
 	return c
