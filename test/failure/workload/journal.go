@@ -1,6 +1,8 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"sync"
 	"time"
 )
@@ -41,12 +43,13 @@ type journal struct {
 	errors   []string
 	replayed []string
 	stolen   int64
+	aloud    bool // each acknowledgement is a line of standard output, at once
 	ending   chan struct{}
 	loops    sync.WaitGroup
 }
 
 func newJournal() *journal {
-	return &journal{kinds: map[string]*Kind{}, ending: make(chan struct{})}
+	return &journal{kinds: map[string]*Kind{}, aloud: os.Getenv("WORKLOAD_ACKS") != "", ending: make(chan struct{})}
 }
 
 // loop calls a function again and again until the end. A failure is noted and ends the loop: what comes after an error
@@ -82,6 +85,9 @@ func (j *journal) acked(kind string) {
 		k.Gaps = append(k.Gaps, Gap{k.Last, gap.Seconds()})
 	}
 	k.Acked, k.Last = k.Acked+1, now
+	if j.aloud {
+		fmt.Println("ACK", kind, k.Acked)
+	}
 }
 
 func (j *journal) fail(err error) {
