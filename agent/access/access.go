@@ -23,6 +23,8 @@ var (
 	ErrNotFound = errors.New("volume not found")
 	// ErrHeld is returned when a living node holds a grant that is in the way.
 	ErrHeld = errors.New("volume is in use")
+	// ErrGone is returned to a node that the cluster says is gone.
+	ErrGone = errors.New("node is gone")
 	// ErrInvalid is returned for requests that no repetition will make right.
 	ErrInvalid = errors.New("invalid request")
 )

@@ -19,6 +19,9 @@ func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (chan
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.refuseGone(c.Node); err != nil {
+		return nil, err
+	}
 	if !b.inService(volume) {
 		return nil, fmt.Errorf("%w: %q", ErrNotFound, volume)
 	}
@@ -107,6 +110,9 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err := b.refuseGone(c.Node); err != nil {
+		return nil, err
+	}
 	record.Generation = a.Generation
 	record.Grants = map[string]store.Grant{}
 	var had map[string]store.Grant

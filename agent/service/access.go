@@ -126,3 +126,19 @@ func announce(ctx context.Context, c *Core, who access.Caller, a *agentv1.Announ
 	}
 	return nil
 }
+
+// SetNodeGone implements the service.
+func (s *Service) SetNodeGone(ctx context.Context, req *agentv1.SetNodeGoneRequest) (*agentv1.SetNodeGoneResponse, error) {
+	c, err := s.ready()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := c.Access.SetGone(req.GetNode(), req.GetGone(), req.GetFenced())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	if err := c.Engine.SyncExports(ctx, changed...); err != nil {
+		return nil, toStatus(err)
+	}
+	return &agentv1.SetNodeGoneResponse{}, nil
+}

@@ -38,6 +38,7 @@ var allowed = map[string][]pki.Role{
 	agentv1.Agent_Announce_FullMethodName:       nodeOnly,
 	agentv1.Agent_SetGroup_FullMethodName:       nodeOnly,
 	agentv1.Agent_GetUsage_FullMethodName:       {pki.RoleNode, pki.RoleController, pki.RoleManager},
+	agentv1.Agent_SetNodeGone_FullMethodName:    {pki.RoleManager},
 	agentv1.Agent_GetStatus_FullMethodName:      {pki.RoleManager},
 }
 

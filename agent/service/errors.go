@@ -21,6 +21,7 @@ var statusCodes = []struct {
 	{engine.ErrBusy, codes.Aborted},
 	{engine.ErrConfirmed, codes.FailedPrecondition},
 	{access.ErrHeld, codes.FailedPrecondition},
+	{access.ErrGone, codes.PermissionDenied},
 	{engine.ErrNoSpace, codes.ResourceExhausted},
 	{engine.ErrTooMany, codes.ResourceExhausted},
 	{engine.ErrOutOfRange, codes.OutOfRange},

@@ -47,7 +47,7 @@ func TestRoles(t *testing.T) {
 		"ModifyVolume": {controller}, "ConfirmVolumes": {controller},
 		"GetVolume": {controller, manager}, "ListVolumes": {controller, manager}, "GetCapacity": {controller, manager},
 		"CreateSnapshot": {controller}, "DeleteSnapshot": {controller}, "ListSnapshots": {controller, manager},
-		"OpenAccess": {node}, "SetGroup": {node}, "Announce": {node}, "GetUsage": {node, controller, manager}, "GetStatus": {manager},
+		"OpenAccess": {node}, "SetGroup": {node}, "Announce": {node}, "GetUsage": {node, controller, manager}, "GetStatus": {manager}, "SetNodeGone": {manager},
 	}
 	for _, method := range append(methods(), "/nfsoperator.agent.v1.Agent/Unknown") {
 		for _, role := range []pki.Role{node, controller, manager, agent, "", "nfs-operator:other"} {

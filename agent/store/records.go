@@ -105,6 +105,7 @@ type Node struct {
 	SeenAddress string           `json:"seenAddress"` // where its control connection comes from
 	Generation  int64            `json:"generation"`  // of the last announcement
 	Grants      map[string]Grant `json:"grants,omitempty"`
+	Gone        bool             `json:"gone,omitempty"` // the cluster has no such node any more: it is refused
 }
 
 // FormatVersion is the version of the layout that this program reads and writes.

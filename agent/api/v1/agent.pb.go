@@ -1963,6 +1963,102 @@ func (x *Usage) GetTotalInodes() int64 {
 	return 0
 }
 
+type SetNodeGoneRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Gone          bool                   `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`     // false: it is back
+	Fenced        bool                   `protobuf:"varint,3,opt,name=fenced,proto3" json:"fenced,omitempty"` // somebody has made sure that it is switched off (node.kubernetes.io/out-of-service)
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNodeGoneRequest) Reset() {
+	*x = SetNodeGoneRequest{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNodeGoneRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNodeGoneRequest) ProtoMessage() {}
+
+func (x *SetNodeGoneRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNodeGoneRequest.ProtoReflect.Descriptor instead.
+func (*SetNodeGoneRequest) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SetNodeGoneRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *SetNodeGoneRequest) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
+func (x *SetNodeGoneRequest) GetFenced() bool {
+	if x != nil {
+		return x.Fenced
+	}
+	return false
+}
+
+type SetNodeGoneResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetNodeGoneResponse) Reset() {
+	*x = SetNodeGoneResponse{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetNodeGoneResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetNodeGoneResponse) ProtoMessage() {}
+
+func (x *SetNodeGoneResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetNodeGoneResponse.ProtoReflect.Descriptor instead.
+func (*SetNodeGoneResponse) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{31}
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1971,7 +2067,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1983,7 +2079,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[30]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1996,7 +2092,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{30}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{32}
 }
 
 type ServerStatus struct {
@@ -2019,13 +2115,15 @@ type ServerStatus struct {
 	// Nodes whose connection does not come from a privileged port, so that they mount with noresvport, and any process in
 	// their host network can use what they have open.
 	UnprivilegedNodes []string `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
+	GrantedNodes      []string `protobuf:"bytes,40,rep,name=granted_nodes,json=grantedNodes,proto3" json:"granted_nodes,omitempty"` // nodes that hold a grant, whether they announce themselves or not
+	GoneNodes         []string `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`          // nodes that are refused, as SetNodeGone has said
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
 
 func (x *ServerStatus) Reset() {
 	*x = ServerStatus{}
-	mi := &file_agent_api_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2037,7 +2135,7 @@ func (x *ServerStatus) String() string {
 func (*ServerStatus) ProtoMessage() {}
 
 func (x *ServerStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_agent_api_v1_agent_proto_msgTypes[31]
+	mi := &file_agent_api_v1_agent_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2050,7 +2148,7 @@ func (x *ServerStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServerStatus.ProtoReflect.Descriptor instead.
 func (*ServerStatus) Descriptor() ([]byte, []int) {
-	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{31}
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ServerStatus) GetServing() bool {
@@ -2161,6 +2259,20 @@ func (x *ServerStatus) GetNodes() []string {
 func (x *ServerStatus) GetUnprivilegedNodes() []string {
 	if x != nil {
 		return x.UnprivilegedNodes
+	}
+	return nil
+}
+
+func (x *ServerStatus) GetGrantedNodes() []string {
+	if x != nil {
+		return x.GrantedNodes
+	}
+	return nil
+}
+
+func (x *ServerStatus) GetGoneNodes() []string {
+	if x != nil {
+		return x.GoneNodes
 	}
 	return nil
 }
@@ -2313,8 +2425,13 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"totalBytes\x12\x1f\n" +
 	"\vused_inodes\x18\x03 \x01(\x03R\n" +
 	"usedInodes\x12!\n" +
-	"\ftotal_inodes\x18\x04 \x01(\x03R\vtotalInodes\"\x12\n" +
-	"\x10GetStatusRequest\"\xa5\x04\n" +
+	"\ftotal_inodes\x18\x04 \x01(\x03R\vtotalInodes\"T\n" +
+	"\x12SetNodeGoneRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
+	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x16\n" +
+	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"\x15\n" +
+	"\x13SetNodeGoneResponse\"\x12\n" +
+	"\x10GetStatusRequest\"\xe9\x04\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2333,7 +2450,10 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"trashBytes\x12)\n" +
 	"\x10ganesha_restarts\x18\x0e \x01(\x05R\x0fganeshaRestarts\x12\x14\n" +
 	"\x05nodes\x18\x0f \x03(\tR\x05nodes\x12-\n" +
-	"\x12unprivileged_nodes\x18\x10 \x03(\tR\x11unprivilegedNodes*R\n" +
+	"\x12unprivileged_nodes\x18\x10 \x03(\tR\x11unprivilegedNodes\x12#\n" +
+	"\rgranted_nodes\x18( \x03(\tR\fgrantedNodes\x12\x1d\n" +
+	"\n" +
+	"gone_nodes\x18) \x03(\tR\tgoneNodes*R\n" +
 	"\x06Squash\x12\x16\n" +
 	"\x12SQUASH_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSQUASH_NONE\x10\x01\x12\x0f\n" +
@@ -2344,7 +2464,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x15ON_DELETE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10ON_DELETE_DELETE\x10\x01\x12\x15\n" +
 	"\x11ON_DELETE_ARCHIVE\x10\x02\x12\x14\n" +
-	"\x10ON_DELETE_RETAIN\x10\x032\xee\v\n" +
+	"\x10ON_DELETE_RETAIN\x10\x032\xd2\f\n" +
 	"\x05Agent\x12W\n" +
 	"\fCreateVolume\x12).nfsoperator.agent.v1.CreateVolumeRequest\x1a\x1c.nfsoperator.agent.v1.Volume\x12e\n" +
 	"\fDeleteVolume\x12).nfsoperator.agent.v1.DeleteVolumeRequest\x1a*.nfsoperator.agent.v1.DeleteVolumeResponse\x12W\n" +
@@ -2361,7 +2481,8 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"OpenAccess\x12'.nfsoperator.agent.v1.OpenAccessRequest\x1a(.nfsoperator.agent.v1.OpenAccessResponse\x12Y\n" +
 	"\bSetGroup\x12%.nfsoperator.agent.v1.SetGroupRequest\x1a&.nfsoperator.agent.v1.SetGroupResponse\x12[\n" +
 	"\bAnnounce\x12\".nfsoperator.agent.v1.Announcement\x1a'.nfsoperator.agent.v1.AnnouncementReply(\x010\x01\x12N\n" +
-	"\bGetUsage\x12%.nfsoperator.agent.v1.GetUsageRequest\x1a\x1b.nfsoperator.agent.v1.Usage\x12W\n" +
+	"\bGetUsage\x12%.nfsoperator.agent.v1.GetUsageRequest\x1a\x1b.nfsoperator.agent.v1.Usage\x12b\n" +
+	"\vSetNodeGone\x12(.nfsoperator.agent.v1.SetNodeGoneRequest\x1a).nfsoperator.agent.v1.SetNodeGoneResponse\x12W\n" +
 	"\tGetStatus\x12&.nfsoperator.agent.v1.GetStatusRequest\x1a\".nfsoperator.agent.v1.ServerStatusB;Z9github.com/nfs-operator/nfs-operator/agent/api/v1;agentv1b\x06proto3"
 
 var (
@@ -2377,7 +2498,7 @@ func file_agent_api_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_api_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
 var file_agent_api_v1_agent_proto_goTypes = []any{
 	(Squash)(0),                    // 0: nfsoperator.agent.v1.Squash
 	(OnDelete)(0),                  // 1: nfsoperator.agent.v1.OnDelete
@@ -2411,20 +2532,22 @@ var file_agent_api_v1_agent_proto_goTypes = []any{
 	(*AnnouncementReply)(nil),      // 29: nfsoperator.agent.v1.AnnouncementReply
 	(*GetUsageRequest)(nil),        // 30: nfsoperator.agent.v1.GetUsageRequest
 	(*Usage)(nil),                  // 31: nfsoperator.agent.v1.Usage
-	(*GetStatusRequest)(nil),       // 32: nfsoperator.agent.v1.GetStatusRequest
-	(*ServerStatus)(nil),           // 33: nfsoperator.agent.v1.ServerStatus
-	(*timestamppb.Timestamp)(nil),  // 34: google.protobuf.Timestamp
+	(*SetNodeGoneRequest)(nil),     // 32: nfsoperator.agent.v1.SetNodeGoneRequest
+	(*SetNodeGoneResponse)(nil),    // 33: nfsoperator.agent.v1.SetNodeGoneResponse
+	(*GetStatusRequest)(nil),       // 34: nfsoperator.agent.v1.GetStatusRequest
+	(*ServerStatus)(nil),           // 35: nfsoperator.agent.v1.ServerStatus
+	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
 }
 var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: nfsoperator.agent.v1.VolumeSpec.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 1: nfsoperator.agent.v1.VolumeSpec.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	2,  // 2: nfsoperator.agent.v1.Volume.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
-	34, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	36, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	2,  // 4: nfsoperator.agent.v1.CreateVolumeRequest.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
 	0,  // 5: nfsoperator.agent.v1.ModifyVolumeRequest.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 6: nfsoperator.agent.v1.ModifyVolumeRequest.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	3,  // 7: nfsoperator.agent.v1.ListVolumesResponse.volumes:type_name -> nfsoperator.agent.v1.Volume
-	34, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	36, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
 	16, // 9: nfsoperator.agent.v1.ListSnapshotsResponse.snapshots:type_name -> nfsoperator.agent.v1.Snapshot
 	23, // 10: nfsoperator.agent.v1.OpenAccessRequest.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 11: nfsoperator.agent.v1.OpenAccessRequest.grant:type_name -> nfsoperator.agent.v1.Grant
@@ -2446,25 +2569,27 @@ var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	26, // 27: nfsoperator.agent.v1.Agent.SetGroup:input_type -> nfsoperator.agent.v1.SetGroupRequest
 	28, // 28: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
 	30, // 29: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
-	32, // 30: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
-	3,  // 31: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
-	6,  // 32: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
-	3,  // 33: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
-	3,  // 34: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
-	10, // 35: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
-	3,  // 36: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
-	13, // 37: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
-	15, // 38: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
-	16, // 39: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
-	19, // 40: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
-	21, // 41: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
-	25, // 42: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
-	27, // 43: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
-	29, // 44: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
-	31, // 45: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
-	33, // 46: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
-	31, // [31:47] is the sub-list for method output_type
-	15, // [15:31] is the sub-list for method input_type
+	32, // 30: nfsoperator.agent.v1.Agent.SetNodeGone:input_type -> nfsoperator.agent.v1.SetNodeGoneRequest
+	34, // 31: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
+	3,  // 32: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
+	6,  // 33: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
+	3,  // 34: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
+	3,  // 35: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
+	10, // 36: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
+	3,  // 37: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
+	13, // 38: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
+	15, // 39: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
+	16, // 40: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
+	19, // 41: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
+	21, // 42: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
+	25, // 43: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
+	27, // 44: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
+	29, // 45: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
+	31, // 46: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
+	33, // 47: nfsoperator.agent.v1.Agent.SetNodeGone:output_type -> nfsoperator.agent.v1.SetNodeGoneResponse
+	35, // 48: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
+	32, // [32:49] is the sub-list for method output_type
+	15, // [15:32] is the sub-list for method input_type
 	15, // [15:15] is the sub-list for extension type_name
 	15, // [15:15] is the sub-list for extension extendee
 	0,  // [0:15] is the sub-list for field type_name
@@ -2486,7 +2611,7 @@ func file_agent_api_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_api_v1_agent_proto_rawDesc), len(file_agent_api_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   32,
+			NumMessages:   34,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

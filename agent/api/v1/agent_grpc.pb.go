@@ -47,6 +47,7 @@ const (
 	Agent_SetGroup_FullMethodName       = "/nfsoperator.agent.v1.Agent/SetGroup"
 	Agent_Announce_FullMethodName       = "/nfsoperator.agent.v1.Agent/Announce"
 	Agent_GetUsage_FullMethodName       = "/nfsoperator.agent.v1.Agent/GetUsage"
+	Agent_SetNodeGone_FullMethodName    = "/nfsoperator.agent.v1.Agent/SetNodeGone"
 	Agent_GetStatus_FullMethodName      = "/nfsoperator.agent.v1.Agent/GetStatus"
 )
 
@@ -90,6 +91,9 @@ type AgentClient interface {
 	// GetUsage reads a volume's used and allowed bytes and inodes from its quota, without a walk. Roles: node,
 	// controller, manager.
 	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*Usage, error)
+	// SetNodeGone closes all grants of a node that is gone, and refuses it until it is said to be back: its certificate is
+	// worth nothing meanwhile. FAILED_PRECONDITION while the node announces itself, unless it is fenced. Role: manager.
+	SetNodeGone(ctx context.Context, in *SetNodeGoneRequest, opts ...grpc.CallOption) (*SetNodeGoneResponse, error)
 	// GetStatus says how the server is. Role: manager.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*ServerStatus, error)
 }
@@ -255,6 +259,16 @@ func (c *agentClient) GetUsage(ctx context.Context, in *GetUsageRequest, opts ..
 	return out, nil
 }
 
+func (c *agentClient) SetNodeGone(ctx context.Context, in *SetNodeGoneRequest, opts ...grpc.CallOption) (*SetNodeGoneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetNodeGoneResponse)
+	err := c.cc.Invoke(ctx, Agent_SetNodeGone_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *agentClient) GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*ServerStatus, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ServerStatus)
@@ -305,6 +319,9 @@ type AgentServer interface {
 	// GetUsage reads a volume's used and allowed bytes and inodes from its quota, without a walk. Roles: node,
 	// controller, manager.
 	GetUsage(context.Context, *GetUsageRequest) (*Usage, error)
+	// SetNodeGone closes all grants of a node that is gone, and refuses it until it is said to be back: its certificate is
+	// worth nothing meanwhile. FAILED_PRECONDITION while the node announces itself, unless it is fenced. Role: manager.
+	SetNodeGone(context.Context, *SetNodeGoneRequest) (*SetNodeGoneResponse, error)
 	// GetStatus says how the server is. Role: manager.
 	GetStatus(context.Context, *GetStatusRequest) (*ServerStatus, error)
 	mustEmbedUnimplementedAgentServer()
@@ -361,6 +378,9 @@ func (UnimplementedAgentServer) Announce(grpc.BidiStreamingServer[Announcement, 
 }
 func (UnimplementedAgentServer) GetUsage(context.Context, *GetUsageRequest) (*Usage, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetUsage not implemented")
+}
+func (UnimplementedAgentServer) SetNodeGone(context.Context, *SetNodeGoneRequest) (*SetNodeGoneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetNodeGone not implemented")
 }
 func (UnimplementedAgentServer) GetStatus(context.Context, *GetStatusRequest) (*ServerStatus, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetStatus not implemented")
@@ -645,6 +665,24 @@ func _Agent_GetUsage_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Agent_SetNodeGone_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetNodeGoneRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AgentServer).SetNodeGone(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Agent_SetNodeGone_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AgentServer).SetNodeGone(ctx, req.(*SetNodeGoneRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Agent_GetStatus_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetStatusRequest)
 	if err := dec(in); err != nil {
@@ -725,6 +763,10 @@ var Agent_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetUsage",
 			Handler:    _Agent_GetUsage_Handler,
+		},
+		{
+			MethodName: "SetNodeGone",
+			Handler:    _Agent_SetNodeGone_Handler,
 		},
 		{
 			MethodName: "GetStatus",

@@ -36,24 +36,39 @@ type Client struct {
 }
 
 // Status asks the agent of the named shard at host (an address of its pod).
-func (c *Client) Status(ctx context.Context, shard, host string) (*agentv1.ServerStatus, error) {
+func (c *Client) Status(ctx context.Context, shard, host string) (status *agentv1.ServerStatus, err error) {
+	err = c.call(ctx, shard, host, func(ctx context.Context, agent agentv1.AgentClient) (err error) {
+		status, err = agent.GetStatus(ctx, &agentv1.GetStatusRequest{})
+		return err
+	})
+	return status, err
+}
+
+// SetNodeGone tells the agent of the named shard at host that a node is gone, or back.
+func (c *Client) SetNodeGone(ctx context.Context, shard, host string, node *agentv1.SetNodeGoneRequest) error {
+	return c.call(ctx, shard, host, func(ctx context.Context, agent agentv1.AgentClient) error {
+		_, err := agent.SetNodeGone(ctx, node)
+		return err
+	})
+}
+
+func (c *Client) call(ctx context.Context, shard, host string, ask func(context.Context, agentv1.AgentClient) error) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	config, err := c.tlsConfig(ctx, shard)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	target := "passthrough:///" + net.JoinHostPort(host, strconv.Itoa(names.PortAgent))
 	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 	if err != nil {
-		return nil, fmt.Errorf("connect to agent of %s: %w", shard, err)
+		return fmt.Errorf("connect to agent of %s: %w", shard, err)
 	}
 	defer func() { _ = conn.Close() }()
-	status, err := agentv1.NewAgentClient(conn).GetStatus(ctx, &agentv1.GetStatusRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("ask agent of %s: %w", shard, err)
+	if err := ask(ctx, agentv1.NewAgentClient(conn)); err != nil {
+		return fmt.Errorf("ask agent of %s: %w", shard, err)
 	}
-	return status, nil
+	return nil
 }
 
 func (c *Client) tlsConfig(ctx context.Context, shard string) (*tls.Config, error) {

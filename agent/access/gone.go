@@ -1,0 +1,62 @@
+package access
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// SetGone closes all grants of a node and refuses it from now on, or lets it come again. It returns the volumes whose lists
+// of clients have changed. A node that announces itself is not gone (ErrHeld), unless it is fenced: somebody answers for it
+// being switched off. It comes back with no grant: it announces what it has staged.
+func (b *Book) SetGone(name string, gone, fenced bool) (changed []string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, known := b.nodes[name]
+	if !known || n.record.Gone == gone {
+		return nil, nil
+	}
+	if gone && n.streams > 0 && !fenced {
+		return nil, fmt.Errorf("%w: node %q announces itself", ErrHeld, name)
+	}
+	record := n.record
+	record.Gone = gone
+	if gone {
+		record.Grants = map[string]store.Grant{}
+	}
+	heard := n.heard
+	changed, err = b.put(record)
+	b.nodes[name].heard = heard // it was not the node that spoke
+	return changed, err
+}
+
+func (b *Book) refuseGone(name string) error {
+	if n, known := b.nodes[name]; known && n.record.Gone {
+		return fmt.Errorf("%w: the cluster has no node %q, or it is out of service; it is admitted again when the cluster has", ErrGone, name)
+	}
+	return nil
+}
+
+// Granted are the nodes that hold a grant, in order of their names.
+func (b *Book) Granted() []string {
+	return b.names(func(n *node) bool { return len(n.record.Grants) > 0 })
+}
+
+// Gone are the nodes that are refused, in order of their names.
+func (b *Book) Gone() []string {
+	return b.names(func(n *node) bool { return n.record.Gone })
+}
+
+func (b *Book) names(matches func(*node) bool) []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var names []string
+	for name, n := range b.nodes {
+		if matches(n) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}

@@ -1,0 +1,70 @@
+package access
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+func TestNodeThatIsGoneLosesItsGrantsAndIsRefused(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	lost, other := caller("lost", "10.0.0.1:700"), caller("other", "10.0.0.2:700")
+	for _, c := range []Caller{lost, other} {
+		if err := f.open(c, "a", store.Grant{Generation: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disconnected := f.Connected("lost")
+	if _, err := f.SetGone("lost", true, false); !errors.Is(err, ErrHeld) {
+		t.Errorf("a node that announces itself is taken for gone: %v", err)
+	}
+	disconnected()
+	changed, err := f.SetGone("lost", true, false)
+	if err != nil || !slices.Equal(changed, []string{store.ID("a")}) {
+		t.Fatalf("changed %v, %v", changed, err)
+	}
+	f.wantClients("a", "10.0.0.2 privileged")
+	if got := f.Granted(); !slices.Equal(got, []string{"other"}) {
+		t.Errorf("nodes with grants: %v", got)
+	}
+
+	f.reopen() // it is remembered
+	if got := f.Gone(); !slices.Equal(got, []string{"lost"}) {
+		t.Errorf("nodes that are gone: %v", got)
+	}
+	if err := f.open(lost, "b", store.Grant{Generation: 2}); !errors.Is(err, ErrGone) {
+		t.Errorf("a node that is gone opens a volume: %v", err)
+	}
+	if _, err := f.Announce(lost, Announcement{Generation: 3, Grants: map[string]store.Grant{store.ID("b"): {Generation: 2}}}); !errors.Is(err, ErrGone) {
+		t.Errorf("a node that is gone announces: %v", err)
+	}
+	if err := f.open(other, "b", store.Grant{Generation: 2}); err != nil {
+		t.Errorf("another node is refused: %v", err)
+	}
+
+	if _, err := f.SetGone("lost", false, false); err != nil {
+		t.Fatal(err)
+	}
+	f.announce(lost, 4, map[string]store.Grant{"a": {Generation: 1}}) // its mounts lived on
+	f.wantClients("a", "10.0.0.1 privileged", "10.0.0.2 privileged")
+}
+
+func TestFencedNodeIsGoneThoughItsConnectionLingers(t *testing.T) {
+	f := newFixture(t, "a")
+	lost := caller("lost", "10.0.0.1:700")
+	if err := f.open(lost, "a", store.Grant{Generation: 1, SingleNode: true}); err != nil {
+		t.Fatal(err)
+	}
+	f.Connected("lost")
+	if _, err := f.SetGone("lost", true, true); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.open(caller("next", "10.0.0.3:700"), "a", store.Grant{Generation: 1, SingleNode: true}); err != nil {
+		t.Errorf("the volume is not free: %v", err)
+	}
+	if _, err := f.SetGone("never-heard-of", true, false); err != nil {
+		t.Error(err)
+	}
+}
