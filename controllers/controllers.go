@@ -7,6 +7,7 @@ import (
 
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	"github.com/nfs-operator/nfs-operator/controllers/deleteguard"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/agents"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/images"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
@@ -14,6 +15,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/nfsdriver"
 	"github.com/nfs-operator/nfs-operator/controllers/pki"
 	"github.com/nfs-operator/nfs-operator/controllers/storageprofile"
+	"github.com/nfs-operator/nfs-operator/internal/version"
 )
 
 // eventSource is who the events are from.
@@ -27,7 +29,7 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, namespace string) e
 	set := images.FromEnvironment()
 
 	backends := &nfsbackend.Reconciler{
-		Client: c, Uncached: mgr.GetAPIReader(), Recorder: recorder, Claim: claim, Namespace: namespace, Image: set.Server,
+		Client: c, Uncached: mgr.GetAPIReader(), Recorder: recorder, Claim: claim, Namespace: namespace, Image: set.Server, Version: version.Version,
 		Agents: &agents.Client{Reader: c, Namespace: namespace},
 	}
 	if err := backends.SetupWithManager(mgr); err != nil {
@@ -42,6 +44,10 @@ func SetupWithManager(ctx context.Context, mgr ctrl.Manager, namespace string) e
 	}
 	if err := driver.SetupWithManager(mgr); err != nil {
 		return fmt.Errorf("set up NFSDriver controller: %w", err)
+	}
+	guard := &deleteguard.Reconciler{Client: c, Uncached: mgr.GetAPIReader(), Claim: claim, Namespace: namespace}
+	if err := guard.SetupWithManager(mgr); err != nil {
+		return fmt.Errorf("set up delete guard: %w", err)
 	}
 	authority := &pki.Authority{Client: c, Uncached: mgr.GetAPIReader(), Claim: claim, Namespace: namespace}
 	if err := authority.SetupWithManager(mgr); err != nil {

@@ -12,4 +12,9 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionInUse is True while an NFSBackend holds data or a node may have one of its volumes mounted.
 	ConditionInUse = "InUse"
+	// ConditionPaused is True while an annotation keeps the controller from changing anything; it is absent otherwise.
+	ConditionPaused = "Paused"
+	// ConditionReleased is there while an NFSBackend is being deleted and holds nothing: False while it is watched for a
+	// moment whether it stays so, True from when its servers may stop.
+	ConditionReleased = "Released"
 )

@@ -283,7 +283,8 @@ type NFSBackendStatus struct {
 	// observedGeneration is the generation of the spec that this status is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// conditions: Ready, Reconciling and Stalled after kstatus; InUse while it holds data.
+	// conditions: Ready, Reconciling and Stalled after kstatus; InUse, which is True while it holds data or
+	// may hold some; Paused while the annotation storage.nfs-operator.io/paused is set; Released while it is deleted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

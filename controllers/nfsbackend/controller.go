@@ -32,6 +32,7 @@ const (
 // Agents asks the agents of servers how they are.
 type Agents interface {
 	Status(ctx context.Context, shard, host string) (*agentv1.ServerStatus, error)
+	SetNodeGone(ctx context.Context, shard, host string, node *agentv1.SetNodeGoneRequest) error
 }
 
 // Reconciler reconciles NFSBackends.
@@ -46,6 +47,12 @@ type Reconciler struct {
 	Namespace string
 	// Image of the servers.
 	Image string
+	// Version of this operator, which its servers run as well.
+	Version string
+	// Now is the clock; nil is the real one.
+	Now func() time.Time
+
+	absent absences
 }
 
 // scope is one pass over one NFSBackend.
@@ -54,14 +61,25 @@ type scope struct {
 	before *v1alpha1.NFSBackend
 	// backend is changed in its status only.
 	backend *v1alpha1.NFSBackend
+	// now is when the pass began.
+	now time.Time
+	// version is what the servers should run.
+	version string
 	// shards in the order of their numbers; set by observe.
 	shards []*shardState
-	// released is true once all servers were found empty for the deletion; set by keepWhileInUse.
-	released bool
+	// empty is true when all servers were found empty for the deletion, released when they were so for settleInterval,
+	// and may stop; set by keepWhileInUse.
+	empty, released bool
+	// judged is true when these two were set; what the last pass has found holds otherwise.
+	judged bool
+	// paused is true while the annotation says so: nothing but the status is written. Set by pause.
+	paused bool
 	// deleting is true once the deletion has passed keepWhileInUse, and takes things away.
 	deleting bool
 	// waiting says what the pass has ended to wait for; set by awaitAuthority and by the steps of the deletion.
 	waiting *reason
+	// again is when the pass wants another one at the latest, beside its result; set by patchStatus.
+	again time.Duration
 	// gone is true when the finalizer was removed, and there is no status to write.
 	gone bool
 }
@@ -76,7 +94,8 @@ type step func(context.Context, *scope) (*ctrl.Result, error)
 
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsbackends,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsbackends/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
 // +kubebuilder:rbac:groups="",resources=services;configmaps;secrets;persistentvolumeclaims,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
@@ -95,7 +114,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	if err := r.ensureFinalizer(ctx, backend); err != nil {
 		return apply.Result(ctrl.Result{}, err)
 	}
-	s := &scope{before: backend.DeepCopy(), backend: backend}
+	s := &scope{before: backend.DeepCopy(), backend: backend, now: r.now(), version: r.Version}
 	defer func() {
 		if s.gone {
 			res, reterr = apply.Result(res, reterr)
@@ -105,12 +124,22 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 		if err := r.patchStatus(ctx, s); err != nil {
 			reterr = err // not errors.Join: a joined TerminalError would stop the retry
 		}
+		if s.again > 0 && (res.RequeueAfter == 0 || s.again < res.RequeueAfter) {
+			res.RequeueAfter = s.again
+		}
 		res, reterr = apply.Result(res, reterr)
 	}()
 	if !backend.DeletionTimestamp.IsZero() {
-		return run(ctx, s, r.observe, r.askAgents, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
+		return run(ctx, s, r.observe, r.askAgents, r.pause, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.checkSpec, r.observe, r.askAgents, r.awaitAuthority, r.applyChildren, r.replacePods, r.waitOrPoll)
+	return run(ctx, s, r.checkSpec, r.observe, r.askAgents, r.pause, r.followNodes, r.awaitAuthority, r.applyChildren, r.replacePods, r.waitOrPoll)
+}
+
+func (r *Reconciler) now() time.Time {
+	if r.Now != nil {
+		return r.Now()
+	}
+	return time.Now()
 }
 
 func run(ctx context.Context, s *scope, steps ...step) (ctrl.Result, error) {
@@ -136,6 +165,7 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, backend *v1alpha1.NFSB
 }
 
 func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
+	s.again = throttle(s.before.Status, &s.backend.Status, s.now)
 	if equality.Semantic.DeepEqual(s.before.Status, s.backend.Status) {
 		return nil
 	}

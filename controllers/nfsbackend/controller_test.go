@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -27,18 +28,29 @@ import (
 
 func TestMain(m *testing.M) { testenv.Main(m) }
 
-// fakeAgents answers for all shards the same.
+// fakeAgents answers for all shards the same, except for those in of.
 type fakeAgents struct {
 	status *agentv1.ServerStatus
+	of     map[string]*agentv1.ServerStatus
 	hosts  []string
+	gone   []string // what SetNodeGone was told
 }
 
-func (f *fakeAgents) Status(_ context.Context, _, host string) (*agentv1.ServerStatus, error) {
+func (f *fakeAgents) SetNodeGone(_ context.Context, _, _ string, node *agentv1.SetNodeGoneRequest) error {
+	f.gone = append(f.gone, fmt.Sprintf("%s gone=%t fenced=%t", node.GetNode(), node.GetGone(), node.GetFenced()))
+	return nil
+}
+
+func (f *fakeAgents) Status(_ context.Context, shard, host string) (*agentv1.ServerStatus, error) {
 	f.hosts = append(f.hosts, host)
-	if f.status == nil {
+	status, special := f.of[shard]
+	if !special {
+		status = f.status
+	}
+	if status == nil {
 		return nil, errors.New("connection refused")
 	}
-	return f.status, nil
+	return status, nil
 }
 
 func serving(volumes int32) *agentv1.ServerStatus {
@@ -60,6 +72,7 @@ type world struct {
 	agents  *fakeAgents
 	counter *testenv.Counter
 	name    string
+	ahead   time.Duration // of the clock, for the reconciler
 }
 
 func newWorld(t *testing.T) *world {
@@ -75,6 +88,7 @@ func newWorld(t *testing.T) *world {
 	w.r = &Reconciler{
 		Client: c, Uncached: c, Recorder: testenv.Recorder(), Agents: w.agents, Claim: claim,
 		Namespace: testenv.Namespace, Image: "example.org/nfs-server:test",
+		Now: func() time.Time { return time.Now().Add(w.ahead) },
 	}
 	_, err := testenv.Settle(t, authority, counter, "any")
 	w.Expect(err).NotTo(HaveOccurred())
@@ -107,8 +121,15 @@ func (w *world) create(change func(*v1alpha1.NFSBackend)) {
 
 func (w *world) settle() {
 	w.t.Helper()
-	_, err := testenv.Settle(w.t, w.r, w.counter, w.name)
-	w.Expect(err).NotTo(HaveOccurred())
+	for {
+		result, err := testenv.Settle(w.t, w.r, w.counter, w.name)
+		w.Expect(err).NotTo(HaveOccurred())
+		if result.RequeueAfter == 0 || result.RequeueAfter > settleInterval || w.gone(client.ObjectKey{Name: w.name}, &v1alpha1.NFSBackend{}) ||
+			apimeta.FindStatusCondition(w.backend().Status.Conditions, v1alpha1.ConditionReleased) == nil {
+			return
+		}
+		w.ahead += settleInterval // nothing but the deletion's pause is waited for
+	}
 }
 
 func (w *world) backend() *v1alpha1.NFSBackend {
@@ -125,12 +146,16 @@ func (w *world) condition(kind string) metav1.Condition {
 	return *condition
 }
 
-func (w *world) shard() client.ObjectKey {
-	return client.ObjectKey{Namespace: testenv.Namespace, Name: names.Shard(w.name, 0)}
+func (w *world) shard() client.ObjectKey { return w.shardKey(0) }
+
+func (w *world) shardKey(number int32) client.ObjectKey {
+	return client.ObjectKey{Namespace: testenv.Namespace, Name: names.Shard(w.name, number)}
 }
 
-func (w *world) claimKey() client.ObjectKey {
-	return client.ObjectKey{Namespace: testenv.Namespace, Name: names.DataClaim(w.name, 0)}
+func (w *world) claimKey() client.ObjectKey { return w.claimOf(0) }
+
+func (w *world) claimOf(number int32) client.ObjectKey {
+	return client.ObjectKey{Namespace: testenv.Namespace, Name: names.DataClaim(w.name, number)}
 }
 
 func (w *world) get(key client.ObjectKey, obj client.Object) {
@@ -143,33 +168,53 @@ func (w *world) gone(key client.ObjectKey, obj client.Object) bool {
 }
 
 // bind does what the PersistentVolume controller would.
-func (w *world) bind() {
+func (w *world) bind() { w.bindShard(0, "disk-"+w.name) }
+
+func (w *world) bindShard(number int32, name string) {
 	w.t.Helper()
 	volume := &corev1.PersistentVolume{
-		ObjectMeta: metav1.ObjectMeta{Name: "disk-" + w.name},
+		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")},
 			AccessModes:                   []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
+			VolumeMode:                    new(corev1.PersistentVolumeBlock),
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
-				Driver: "disks.example.org", VolumeHandle: w.name,
+				Driver: "disks.example.org", VolumeHandle: name,
 			}},
 		},
 	}
 	w.Expect(w.c.Create(w.t.Context(), volume)).To(Succeed())
 	claim := &corev1.PersistentVolumeClaim{}
-	w.get(w.claimKey(), claim)
-	claim.Spec.VolumeName = volume.Name
-	w.Expect(w.c.Update(w.t.Context(), claim)).To(Succeed())
+	w.get(w.claimOf(number), claim)
+	w.bindTo(claim, volume)
+}
+
+// bindTo is the binding itself.
+func (w *world) bindTo(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) {
+	w.t.Helper()
+	if claim.Spec.VolumeName == "" {
+		claim.Spec.VolumeName = volume.Name
+		w.Expect(w.c.Update(w.t.Context(), claim)).To(Succeed())
+	}
+	volume.Spec.ClaimRef = &corev1.ObjectReference{
+		APIVersion: "v1", Kind: "PersistentVolumeClaim", Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID,
+	}
+	w.Expect(w.c.Update(w.t.Context(), volume)).To(Succeed())
+	volume.Status.Phase = corev1.VolumeBound
+	w.Expect(w.c.Status().Update(w.t.Context(), volume)).To(Succeed())
 	claim.Status.Phase = corev1.ClaimBound
+	claim.Status.Capacity = volume.Spec.Capacity
 	w.Expect(w.c.Status().Update(w.t.Context(), claim)).To(Succeed())
 }
 
 // startPod does what the StatefulSet controller and a kubelet would.
-func (w *world) startPod() {
+func (w *world) startPod() { w.startShard(0) }
+
+func (w *world) startShard(number int32) {
 	w.t.Helper()
 	set := &appsv1.StatefulSet{}
-	w.get(w.shard(), set)
+	w.get(w.shardKey(number), set)
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: set.Name + "-0", Namespace: set.Namespace,
@@ -198,6 +243,39 @@ func (w *world) ready(volumes int32) {
 }
 
 // podKey is the only pod of the shard.
-func (w *world) podKey() client.ObjectKey {
-	return client.ObjectKey{Namespace: testenv.Namespace, Name: names.Shard(w.name, 0) + "-0"}
+func (w *world) podKey() client.ObjectKey { return w.podOf(0) }
+
+func (w *world) podOf(number int32) client.ObjectKey {
+	return client.ObjectKey{Namespace: testenv.Namespace, Name: names.Shard(w.name, number) + "-0"}
+}
+
+// readyShards is a backend of several servers that serve.
+func (w *world) readyShards(shards int32) {
+	w.t.Helper()
+	w.create(func(b *v1alpha1.NFSBackend) { b.Spec.Server.Shards = shards })
+	w.settle()
+	for number := range shards {
+		w.bindShard(number, fmt.Sprintf("disk-%d-%s", number, w.name))
+		w.startShard(number)
+	}
+	w.agents.status = serving(0)
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue))
+}
+
+// change edits the backend's spec.
+func (w *world) change(edit func(*v1alpha1.NFSBackend)) {
+	w.t.Helper()
+	backend := w.backend()
+	edit(backend)
+	w.Expect(w.c.Update(w.t.Context(), backend)).To(Succeed())
+}
+
+// observed is what the StatefulSet's controller does with a new template.
+func (w *world) observed(number int32) {
+	w.t.Helper()
+	set := &appsv1.StatefulSet{}
+	w.get(w.shardKey(number), set)
+	set.Status.ObservedGeneration = set.Generation
+	w.Expect(w.c.Status().Update(w.t.Context(), set)).To(Succeed())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -25,13 +26,19 @@ import (
 )
 
 // settleInterval is how long an empty backend that is being deleted is left alone before its servers stop, so that the
-// CSI controller has seen the deletion, and a volume that it was just making is seen here.
-const settleInterval = 5 * time.Second
+// CSI controller has seen the deletion, and a volume that it was just making is seen here. Times in conditions are whole
+// seconds, so that it is a second less at worst.
+const settleInterval = 6 * time.Second
 
 // keepWhileInUse holds the deletion for as long as there is data, and keeps the servers as they should be meanwhile.
 func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	if err := r.judgeUnseen(ctx, s); err != nil {
+		return nil, err
+	}
 	used, why := s.inUse()
-	s.released = releasedBefore(s.before)
+	former := apimeta.FindStatusCondition(s.before.Status.Conditions, v1alpha1.ConditionReleased)
+	s.judged = true
+	s.released = former != nil && former.Status == metav1.ConditionTrue
 	if s.released && (!used || why.word == reasonServerUnreachable) { // we have stopped it ourselves, after it was empty
 		s.deleting = true
 		for _, shard := range s.shards {
@@ -39,12 +46,10 @@ func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result
 		}
 		return nil, nil
 	}
-	if !used {
-		s.released = true // written to the status before anything is deleted
-		s.waiting = &reason{reasonReleased, why.sentence + "; the servers are about to be stopped"}
-		return &ctrl.Result{RequeueAfter: settleInterval}, nil
-	}
 	s.released = false
+	if !used {
+		return r.release(s, why, former), nil
+	}
 	s.waiting = &reason{reasonDeletionBlocked, why.sentence +
 		"; the deletion waits until all volumes, snapshots and archives are deleted, and the servers run until then"}
 	if _, err := r.applyChildren(ctx, s); err != nil {
@@ -56,11 +61,57 @@ func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result
 	return r.waitOrPoll(ctx, s)
 }
 
-// releasedBefore is the one thing that must be remembered from the last pass: a server that was stopped cannot be asked
-// again whether it was empty.
-func releasedBefore(backend *v1alpha1.NFSBackend) bool {
-	condition := apimeta.FindStatusCondition(backend.Status.Conditions, v1alpha1.ConditionInUse)
-	return condition != nil && condition.Status == metav1.ConditionFalse && condition.Reason == reasonReleased
+// release lets an empty backend go when it has been found empty for settleInterval, however many events there are
+// meanwhile. It is written to the status before anything is deleted.
+func (r *Reconciler) release(s *scope, why reason, former *metav1.Condition) *ctrl.Result {
+	s.empty = true
+	wait := settleInterval
+	if former != nil {
+		wait = former.LastTransitionTime.Add(settleInterval).Sub(s.now)
+	}
+	s.released = wait <= 0
+	s.waiting = &reason{reasonReleased, why.sentence + "; the servers are about to be stopped"}
+	return &ctrl.Result{RequeueAfter: max(wait, time.Millisecond)}
+}
+
+// judgeUnseen decides about servers that fail from their first start, so that no agent of theirs was ever seen. What lies
+// on a disk that was there before cannot be known; but a disk that is kept loses nothing, and where no PersistentVolume
+// names the server nobody is cut off from it.
+func (r *Reconciler) judgeUnseen(ctx context.Context, s *scope) error {
+	for _, shard := range s.shards {
+		holds, why := shard.holdsData()
+		if !holds || why.word != reasonServerUnreachable || shard.ServerID != "" || !shard.failsFromStart() ||
+			s.backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
+			continue
+		}
+		named, err := r.namedByVolume(ctx, shard)
+		if err != nil {
+			return err
+		}
+		shard.abandoned = !named
+	}
+	return nil
+}
+
+// namedByVolume looks through the PersistentVolumes of the cluster, which no cache of ours holds. It is asked for the
+// deletion of a backend that never worked, and for nothing else.
+func (r *Reconciler) namedByVolume(ctx context.Context, shard *shardState) (bool, error) {
+	prefix := fmt.Sprintf("%s/%d/", shard.Backend.Name, shard.Number)
+	for next := ""; ; {
+		volumes := &corev1.PersistentVolumeList{}
+		if err := r.Uncached.List(ctx, volumes, client.Limit(500), client.Continue(next)); err != nil {
+			return true, fmt.Errorf("list PersistentVolumes: %w", err)
+		}
+		for i := range volumes.Items {
+			source := volumes.Items[i].Spec.CSI
+			if source != nil && source.Driver == names.Driver && strings.HasPrefix(source.VolumeHandle, prefix) {
+				return true, nil
+			}
+		}
+		if next = volumes.Continue; next == "" {
+			return false, nil
+		}
+	}
 }
 
 // stopServers deletes the StatefulSets and waits for the pods: the disks must be unmounted before they are let go.
@@ -102,8 +153,7 @@ func (r *Reconciler) releaseDisk(ctx context.Context, shard *shardState) error {
 	}
 	remove := shard.Backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete
 	if remove && shard.volume != nil {
-		volume := server.ReleasedVolume(shard.Shard, shard.volume)
-		if _, err := apply.Object(ctx, r.Client, &corev1.PersistentVolume{}, volume, corev1ac.ExtractPersistentVolume); err != nil {
+		if err := applyVolume(ctx, r.Client, server.ReleasedVolume(shard.Shard, shard.volume)); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -145,7 +146,8 @@ func TestDeletionThatWasCutOffGoesOn(t *testing.T) {
 	}
 	w.delete()
 	whole := w.r.Client
-	for range 12 {
+	for range 13 {
+		w.ahead += settleInterval
 		once := false
 		w.r.Client = interceptor.NewClient(whole.(client.WithWatch), interceptor.Funcs{
 			Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
@@ -241,9 +243,139 @@ func TestServerOfAForeignDiskCanBeDeleted(t *testing.T) {
 	w.agents.status = &agentv1.ServerStatus{Reason: "DeviceNotBlank", Message: "the disk holds ext4, which is not ours"}
 	w.settle()
 	w.delete()
-	_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
-	w.Expect(err).NotTo(HaveOccurred())
+	for range 2 {
+		w.pass()
+		w.ahead += settleInterval
+	}
 	w.agents.status = nil // it stops
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+// pass is one call of Reconcile.
+func (w *world) pass() reconcile.Result {
+	w.t.Helper()
+	result, err := w.r.Reconcile(w.t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
+	w.Expect(err).NotTo(HaveOccurred())
+	return result
+}
+
+func TestEventsDoNotCutThePauseOfADeletionShort(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	w.delete()
+	for range 5 { // events
+		result := w.pass()
+		w.Expect(result.RequeueAfter).To(And(BeNumerically(">", 0), BeNumerically("<=", settleInterval)))
+	}
+	w.get(w.shard(), &appsv1.StatefulSet{})
+	w.get(w.podKey(), &corev1.Pod{})
+	w.Expect(w.condition(v1alpha1.ConditionReleased).Status).To(BeEquivalentTo("False"))
+
+	// A volume that was just being made is seen, and the pause begins anew.
+	w.agents.status = serving(1)
+	w.ahead += settleInterval
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+	w.get(w.shard(), &appsv1.StatefulSet{})
+	w.agents.status = serving(0)
+	w.pass()
+	w.get(w.shard(), &appsv1.StatefulSet{})
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+// A server that dies in the pause was not stopped by us: what it holds now is not known.
+func TestServerThatDiesInThePauseKeepsTheBackend(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	w.delete()
+	w.pass()
+	w.agents.status = nil
+	w.ahead += settleInterval
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+	w.get(w.shard(), &appsv1.StatefulSet{})
+}
+
+// crash has the only pod end with an error again and again.
+func (w *world) crash() {
+	w.t.Helper()
+	pod := &corev1.Pod{}
+	w.get(w.podKey(), pod)
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "server", RestartCount: 3,
+		State:                corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}},
+		LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1}},
+	}}
+	w.Expect(w.c.Status().Update(w.t.Context(), pod)).To(Succeed())
+}
+
+func TestServerThatFailsFromItsFirstStart(t *testing.T) {
+	for name, test := range map[string]struct {
+		policy      v1alpha1.DeletionPolicy
+		provisioned bool // the disk was made for the claim
+		named       bool // a PersistentVolume names the server
+		gone        bool
+	}{
+		"on a new disk":                        {policy: v1alpha1.DeletionDelete, provisioned: true, gone: true},
+		"on a disk that was there":             {policy: v1alpha1.DeletionDelete},
+		"on a disk that was there and is kept": {policy: v1alpha1.DeletionRetain, gone: true},
+		"on a disk with volumes in use":        {policy: v1alpha1.DeletionRetain, named: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(func(b *v1alpha1.NFSBackend) { b.Spec.DeletionPolicy = test.policy })
+			w.settle()
+			w.bind()
+			disk := &corev1.PersistentVolume{}
+			w.get(client.ObjectKey{Name: "disk-" + w.name}, disk)
+			if test.provisioned {
+				disk.Annotations = map[string]string{"pv.kubernetes.io/provisioned-by": "disks.example.org"}
+				w.Expect(w.c.Update(t.Context(), disk)).To(Succeed())
+			}
+			if test.named {
+				volume := disk.DeepCopy()
+				volume.ObjectMeta = metav1.ObjectMeta{Name: "volume-" + w.name}
+				volume.Spec.ClaimRef, volume.Spec.VolumeMode = nil, nil
+				volume.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: names.Driver, VolumeHandle: w.name + "/0/abc"}
+				w.Expect(w.c.Create(t.Context(), volume)).To(Succeed())
+			}
+			w.startPod()
+			w.crash()
+			w.settle()
+			w.delete()
+			w.settle()
+			w.Expect(w.backendGone()).To(Equal(test.gone))
+		})
+	}
+}
+
+func TestPausedDeletionWaits(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(0)
+	w.annotate(meta.AnnotationPaused, "true")
+	w.delete()
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonPaused))
+	w.annotate(meta.AnnotationPaused, "")
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+// annotate sets an annotation; an empty value takes it off.
+func (w *world) annotate(key, value string) {
+	w.t.Helper()
+	w.change(func(b *v1alpha1.NFSBackend) {
+		if b.Annotations == nil {
+			b.Annotations = map[string]string{}
+		}
+		b.Annotations[key] = value
+		if value == "" {
+			delete(b.Annotations, key)
+		}
+	})
 }

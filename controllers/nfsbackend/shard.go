@@ -1,6 +1,7 @@
 package nfsbackend
 
 import (
+	"cmp"
 	"fmt"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -18,19 +19,38 @@ type shardState struct {
 	server.Shard
 	// volume is the disk's PersistentVolume, nil until the claim is bound; set by observe.
 	volume *corev1.PersistentVolume
+	// service is nil where there is none; set by observe.
+	service *corev1.Service
 	// statefulSet and pod are nil where there is none; set by observe, statefulSet again by applyChildren.
 	statefulSet *appsv1.StatefulSet
 	pod         *corev1.Pod
 	// agent is its answer; nil when it could not be asked, and problem says why. Set by askAgents.
 	agent   *agentv1.ServerStatus
 	problem reason
+	// trouble is what is wrong with a server's disk or address whether it serves or not, nil when nothing is. Set by
+	// observe, checkAddress and applyDisk.
+	trouble *reason
+	// abandoned is true for a server that never worked and whose disk is kept; set by judgeUnseen.
+	abandoned bool
 	// last is the status that was written before.
 	last v1alpha1.ShardStatus
-	// outdated is whether the pod is to be replaced; set by replacePods.
+	// outdated is whether the pod is not what the StatefulSet's template says; set by checkTemplate.
 	outdated bool
 }
 
 func (s *shardState) serving() bool { return s.agent.GetServing() }
+
+// ailment is what is wrong with the server, nil when nothing is.
+func (s *shardState) ailment() *reason {
+	switch {
+	case s.trouble != nil && s.trouble.word != reasonGrowingDisk:
+		return s.trouble
+	case !s.serving():
+		return &s.problem
+	default:
+		return s.trouble
+	}
+}
 
 // podRan tells whether the pod's container runs or has run. One that was never scheduled, or has no image, has not.
 func (s *shardState) podRan() bool {
@@ -53,6 +73,10 @@ func (s *shardState) podRan() bool {
 // that does not serve: it may not have read its records yet.
 func (s *shardState) holdsData() (bool, reason) {
 	switch {
+	case s.abandoned:
+		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, no PersistentVolume names it, and its disk is kept", s.Name())}
+	case s.ServerID == "" && s.agent == nil && s.failsFromStart() && s.diskWasBlank():
+		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, and its disk was made for it", s.Name())}
 	case s.ServerID == "" && s.agent == nil && s.podRan():
 		return true, reason{reasonServerUnreachable, fmt.Sprintf(
 			"%s has run, and cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
@@ -84,9 +108,55 @@ func (s *scope) inUse() (bool, reason) {
 // noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.
 func noteServerID(shard *shardState) {
 	shard.ServerID = shard.agent.GetServerId()
-	if shard.ServerID == "" && shard.Claim != nil {
+	if shard.ServerID != "" {
+		return
+	}
+	if shard.Claim != nil {
 		shard.ServerID = orElse(shard.Claim.Annotations[meta.AnnotationServerID], shard.last.ServerID)
 	}
+	if disk := cmp.Or(shard.volume, shard.Adopted); shard.ServerID == "" && disk != nil {
+		shard.ServerID = disk.Annotations[meta.AnnotationServerID]
+	}
+}
+
+// failsFromStart tells whether the server's container has ended with an error, and is not up.
+func (s *shardState) failsFromStart() bool {
+	if s.pod == nil {
+		return false
+	}
+	for _, container := range s.pod.Status.ContainerStatuses {
+		ended := cmp.Or(container.State.Terminated, container.LastTerminationState.Terminated)
+		if container.Ready || ended == nil || ended.ExitCode == 0 {
+			return false
+		}
+	}
+	return len(s.pod.Status.ContainerStatuses) > 0
+}
+
+// diskWasBlank: a disk that was provisioned for this claim held nothing before, and no volume is ever placed on a server
+// whose identity the manager has not noted. So nothing of a tenant's can be on it, even if an agent has formatted it.
+func (s *shardState) diskWasBlank() bool {
+	return s.Claim != nil && s.volume != nil && server.MadeFor(s.Claim, s.volume)
+}
+
+// checkAddress: a Service that somebody made anew has another address, of which no mount knows.
+func (s *shardState) checkAddress() {
+	if s.service == nil || s.service.Spec.ClusterIP == s.Address {
+		return
+	}
+	if !s.InUse { // nobody can have mounted from the former one
+		s.Address = s.service.Spec.ClusterIP
+		return
+	}
+	s.trouble = &reason{reasonAddressLost, fmt.Sprintf(
+		"Service %s has the address %s, but nodes have mounted %s: delete the Service, and the operator makes it anew with the right one",
+		s.Name(), s.service.Spec.ClusterIP, s.Address)}
+}
+
+func (s *shardState) checkTemplate() error {
+	hash, err := server.TemplateHash(s.Shard)
+	s.outdated = s.pod != nil && s.pod.Annotations[meta.AnnotationTemplateHash] != hash
+	return err
 }
 
 // podProblem says why a pod does not run, as far as its status tells.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 )
 
 const (
@@ -24,8 +25,15 @@ const (
 	reasonDiskDeleted     = "DiskBeingDeleted"
 	reasonPodFailing      = "PodFailing"
 	reasonUpdating        = "Updating"
-	// reasonReleased of InUse says that the backend was empty when its servers were stopped for its deletion.
+	reasonAddressLost     = "AddressLost"
+	reasonDiskCannotGrow  = "DiskCannotGrow"
+	reasonGrowingDisk     = "GrowingDisk"
+	reasonDiskTaken       = "DiskTaken"
+	reasonSeveralDisks    = "SeveralDisks"
+	reasonPaused          = "Paused"
+	// reasonReleased says that the backend was empty when its servers were stopped for its deletion.
 	reasonReleased          = "Released"
+	reasonSettling          = "Settling"
 	reasonHoldsData         = "HoldsData"
 	reasonServerUnreachable = "ServerUnreachable"
 )
@@ -34,27 +42,61 @@ const (
 // are tried again, and may pass: a device that is still busy, a Ganesha that does not start.
 var stallingReasons = []string{
 	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
+	reasonAddressLost, reasonDiskCannotGrow, reasonDiskTaken, reasonSeveralDisks,
 }
 
+// disklessReasons are those for which no claim may be made.
+var disklessReasons = []string{reasonDiskTaken, reasonSeveralDisks, "NodeMissing"}
+
 // warningReasons are those of the others that people should look at.
-var warningReasons = []string{reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed"}
+var warningReasons = []string{reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed", "NodeMissing"}
 
 // summarize computes the status from what the pass has found. It reads no clock and no API.
 func summarize(s *scope, err error) {
 	setShards(s)
 	setTotals(s)
 	set := conditions.Setter{Conditions: &s.backend.Status.Conditions, Generation: s.backend.Generation}
-	if s.shards != nil || s.backend.Spec.Server == nil {
+	deleting := !s.backend.DeletionTimestamp.IsZero()
+	if (s.shards != nil || s.backend.Spec.Server == nil) && (s.judged || !deleting) {
 		used, why := s.inUse()
 		if s.released {
 			used, why = false, reason{reasonReleased, "the servers were empty, and are stopped for the deletion"}
 		}
 		set.Set(v1alpha1.ConditionInUse, used, why.word, why.sentence)
 	}
+	if s.judged {
+		setDeletion(s, set)
+	}
+	setPaused(s, set)
 	setReady(s, set, err)
+	if s.paused {
+		return // what was edited meanwhile is not in force
+	}
 	if err == nil || isTerminal(err) {
 		s.backend.Status.ObservedGeneration = s.backend.Generation
 	}
+}
+
+// setDeletion remembers since when a backend that is being deleted has been empty, and that it was released: a server
+// that was stopped cannot be asked again.
+func setDeletion(s *scope, set conditions.Setter) {
+	switch {
+	case s.released:
+		set.Set(v1alpha1.ConditionReleased, true, reasonReleased, "the servers were empty, and are stopped for the deletion")
+	case s.empty:
+		set.Set(v1alpha1.ConditionReleased, false, reasonSettling, "the servers are empty; they are stopped if they stay so")
+	default:
+		apimeta.RemoveStatusCondition(set.Conditions, v1alpha1.ConditionReleased)
+	}
+}
+
+func setPaused(s *scope, set conditions.Setter) {
+	if !s.paused {
+		apimeta.RemoveStatusCondition(set.Conditions, v1alpha1.ConditionPaused)
+		return
+	}
+	set.Set(v1alpha1.ConditionPaused, true, reasonPaused,
+		"nothing is changed until the annotation "+meta.AnnotationPaused+" is taken off; the servers go on")
 }
 
 func setReady(s *scope, set conditions.Setter, err error) {
@@ -75,25 +117,50 @@ func setReady(s *scope, set conditions.Setter, err error) {
 }
 
 func setReadyFromShards(s *scope, set conditions.Setter) {
-	for _, shard := range s.shards {
-		if shard.serving() {
-			continue
+	serving := fmt.Sprintf("%d of %d servers serve", s.serving(), len(s.shards))
+	if worst, name := s.worst(); worst != nil {
+		message := fmt.Sprintf("%s: %s", name, worst.sentence)
+		if len(s.shards) > 1 {
+			message += "; " + serving
 		}
-		message := fmt.Sprintf("%s: %s", shard.Name(), shard.problem.sentence)
-		if slices.Contains(stallingReasons, shard.problem.word) {
-			set.Stalled(shard.problem.word, message)
+		if slices.Contains(stallingReasons, worst.word) {
+			set.Stalled(worst.word, message)
 		} else {
-			set.Progressing(shard.problem.word, message)
+			set.Progressing(worst.word, message)
 		}
 		return
 	}
+	switch outdated, now := s.outdated(); {
+	case now > 0 && !s.paused:
+		set.Progressing(reasonUpdating, fmt.Sprintf("%d of %d servers are still to be updated %s", outdated, len(s.shards), s.fromTo()))
+	case outdated > 0:
+		set.Ready(reasonServing, fmt.Sprintf("%s; %d are to be updated %s, %s", serving, outdated, s.fromTo(), s.awaits()))
+	default:
+		set.Ready(reasonServing, serving)
+	}
+}
+
+func (s *scope) serving() int {
+	serving := 0
 	for _, shard := range s.shards {
-		if shard.outdated {
-			set.Progressing(reasonUpdating, fmt.Sprintf("the pod of %s is to be replaced", shard.Name()))
-			return
+		if shard.serving() {
+			serving++
 		}
 	}
-	set.Ready(reasonServing, fmt.Sprintf("%d of %d servers serve", len(s.shards), len(s.shards)))
+	return serving
+}
+
+// worst is what the summary is about when several servers have something: first what needs a person, then what does not
+// serve.
+func (s *scope) worst() (found *reason, shard string) {
+	for _, needsPerson := range []bool{true, false} {
+		for _, shard := range s.shards {
+			if why := shard.ailment(); why != nil && slices.Contains(stallingReasons, why.word) == needsPerson {
+				return why, shard.Name()
+			}
+		}
+	}
+	return nil, ""
 }
 
 func setShards(s *scope) {
@@ -112,7 +179,9 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 	status.Serving = shard.serving()
 	status.ServerID = orElse(shard.ServerID, status.ServerID) // the claim may know it when the status was lost
 	status.Address = shard.Address
-	status.Message = truncate(shard.problem.sentence)
+	why := deref(shard.ailment())
+	status.Reason, status.Message = why.word, truncate(why.sentence)
+	status.Outdated = shard.outdated
 	status.Node = ""
 	if shard.pod != nil {
 		status.Node = shard.pod.Spec.NodeName
@@ -131,7 +200,11 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 		status.Allocated = resource.NewQuantity(roundUp(capacity.GetAllocatedBytes(), step), resource.BinarySI)
 		status.Available = resource.NewQuantity(capacity.GetAvailableBytes()/step*step, resource.BinarySI)
 	}
-	status.Volumes = new(agent.GetVolumes())
+	if !shard.serving() {
+		return status // it may not have read its records yet
+	}
+	status.Trash = resource.NewQuantity(roundUp(agent.GetTrashBytes(), roundingStep(capacity.GetTotalBytes())), resource.BinarySI)
+	status.Volumes, status.Snapshots = new(agent.GetVolumes()), new(agent.GetSnapshots())
 	return status
 }
 
@@ -151,8 +224,10 @@ func setTotals(s *scope) {
 	if s.shards == nil {
 		return
 	}
-	var capacity, allocated resource.Quantity
-	var volumes int32
+	s.backend.Status.ServingShards = fmt.Sprintf("%d/%d", s.serving(), len(s.shards))
+	s.backend.Status.Version = commonVersion(s.backend.Status.Shards)
+	var capacity, allocated, trash resource.Quantity
+	var volumes, snapshots int32
 	known := false
 	for _, shard := range s.backend.Status.Shards {
 		if shard.Capacity == nil {
@@ -160,10 +235,10 @@ func setTotals(s *scope) {
 		}
 		known = true
 		capacity.Add(*shard.Capacity)
-		allocated.Add(*shard.Allocated)
-		if shard.Volumes != nil {
-			volumes += *shard.Volumes
-		}
+		allocated.Add(deref(shard.Allocated))
+		trash.Add(deref(shard.Trash))
+		volumes += deref(shard.Volumes)
+		snapshots += deref(shard.Snapshots)
 	}
 	if !known {
 		return
@@ -171,8 +246,25 @@ func setTotals(s *scope) {
 	status := &s.backend.Status
 	status.Capacity = resource.NewQuantity(capacity.Value(), resource.BinarySI)
 	status.Allocated = resource.NewQuantity(allocated.Value(), resource.BinarySI)
-	status.Volumes = &volumes
+	status.Trash = resource.NewQuantity(trash.Value(), resource.BinarySI)
+	status.Volumes, status.Snapshots = &volumes, &snapshots
 	status.SpaceUsed = spaceUsed(s)
+}
+
+func commonVersion(shards []v1alpha1.ShardStatus) string {
+	for _, shard := range shards {
+		if shard.Version != shards[0].Version {
+			return ""
+		}
+	}
+	return shards[0].Version
+}
+
+func deref[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
 }
 
 // spaceUsed is that of the fullest disk. A level is left only five per cent below where it was entered, or user I/O at

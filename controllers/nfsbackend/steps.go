@@ -41,6 +41,7 @@ func (r *Reconciler) observe(ctx context.Context, s *scope) (*ctrl.Result, error
 	if s.backend.Spec.Server == nil {
 		return nil, nil
 	}
+	var shards []*shardState
 	for number := range s.backend.Spec.Server.Shards {
 		shard := &shardState{
 			Shard: server.Shard{Backend: s.backend, Number: number, Namespace: r.Namespace, Image: r.Image},
@@ -49,20 +50,20 @@ func (r *Reconciler) observe(ctx context.Context, s *scope) (*ctrl.Result, error
 		if err := r.observeShard(ctx, shard); err != nil {
 			return nil, err
 		}
-		s.shards = append(s.shards, shard)
+		shards = append(shards, shard)
 	}
+	s.shards = shards // all or none: a status without a server would forget its address
 	return nil, nil
 }
 
 func (r *Reconciler) observeShard(ctx context.Context, shard *shardState) (err error) {
 	key := client.ObjectKey{Namespace: r.Namespace, Name: shard.Name()}
-	shard.Address = shard.last.Address
-	service, err := find(ctx, r.Client, key, &corev1.Service{})
-	if err != nil {
+	if shard.service, err = find(ctx, r.Client, key, &corev1.Service{}); err != nil {
 		return err
 	}
-	if service != nil && service.Spec.ClusterIP != "" {
-		shard.Address = service.Spec.ClusterIP
+	shard.Address = shard.last.Address
+	if shard.Address == "" && shard.service != nil {
+		shard.Address = shard.service.Spec.ClusterIP
 	}
 	if shard.statefulSet, err = find(ctx, r.Client, key, &appsv1.StatefulSet{}); err != nil {
 		return err
@@ -72,15 +73,18 @@ func (r *Reconciler) observeShard(ctx context.Context, shard *shardState) (err e
 		return err
 	}
 	claimKey := client.ObjectKey{Namespace: r.Namespace, Name: shard.ClaimName()}
-	if shard.Claim, err = find(ctx, r.Client, claimKey, &corev1.PersistentVolumeClaim{}); err != nil || shard.Claim == nil {
+	if shard.Claim, err = find(ctx, r.Client, claimKey, &corev1.PersistentVolumeClaim{}); err != nil {
 		return err
 	}
 	return r.observeVolume(ctx, shard)
 }
 
 func (r *Reconciler) observeVolume(ctx context.Context, shard *shardState) (err error) {
-	if shard.Claim.Status.Phase != corev1.ClaimBound {
-		return nil
+	if shard.Host() != nil {
+		return r.observeHostVolume(ctx, shard)
+	}
+	if shard.Claim == nil || shard.Claim.Status.Phase != corev1.ClaimBound {
+		return r.observeAdoptable(ctx, shard)
 	}
 	key := client.ObjectKey{Name: shard.Claim.Spec.VolumeName}
 	if shard.volume, err = find(ctx, r.Client, key, &corev1.PersistentVolume{}); err != nil {
@@ -115,8 +119,24 @@ func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, err
 		r.askAgent(ctx, shard)
 		noteServerID(shard)
 		shard.InUse, _ = shard.holdsData()
+		shard.checkAddress()
+		if err := shard.checkTemplate(); err != nil {
+			return nil, err
+		}
 	}
 	return nil, nil
+}
+
+// pause ends the pass while the annotation is set: the status goes on to tell the truth, and nothing else is written.
+func (r *Reconciler) pause(_ context.Context, s *scope) (*ctrl.Result, error) {
+	if value, set := s.backend.Annotations[meta.AnnotationPaused]; !set || value == "false" {
+		return nil, nil
+	}
+	s.paused = true
+	if !s.backend.DeletionTimestamp.IsZero() {
+		s.waiting = &reason{reasonPaused, "the deletion waits until the annotation " + meta.AnnotationPaused + " is taken off"}
+	}
+	return &ctrl.Result{RequeueAfter: pollInterval}, nil
 }
 
 func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
@@ -172,16 +192,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) (*ctrl.Result,
 }
 
 func (r *Reconciler) applyShard(ctx context.Context, shard *shardState) error {
-	var errs []error
-	_, err := apply.Object(ctx, r.Client, &corev1.PersistentVolumeClaim{}, server.Claim(shard.Shard), corev1ac.ExtractPersistentVolumeClaim)
-	errs = append(errs, err)
-	if shard.volume != nil {
-		_, err = apply.Object(ctx, r.Client, &corev1.PersistentVolume{}, server.ProtectedVolume(shard.Shard, shard.volume), corev1ac.ExtractPersistentVolume)
-		errs = append(errs, err)
-	}
-	_, err = apply.Object(ctx, r.Client, &corev1.Service{}, server.Service(shard.Shard), corev1ac.ExtractService)
-	errs = append(errs, err, r.applyConfig(ctx, shard), r.applyCertificate(ctx, shard))
-	if err := errors.Join(errs...); err != nil {
+	err := errors.Join(
+		r.applyDisk(ctx, shard), r.applyService(ctx, shard), r.applyConfig(ctx, shard), r.applyCertificate(ctx, shard))
+	if err != nil {
 		return err // a pod that is made without its Secret or ConfigMap only waits for them
 	}
 	return r.applyStatefulSet(ctx, shard)
@@ -236,44 +249,9 @@ func (r *Reconciler) applyStatefulSet(ctx context.Context, shard *shardState) er
 	return err
 }
 
-// replacePods deletes at most one pod that is not what it should be, and only while all other servers serve.
-func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	for _, shard := range s.shards {
-		hash, err := server.TemplateHash(shard.Shard)
-		if err != nil {
-			return nil, err
-		}
-		shard.outdated = shard.pod != nil && shard.pod.Annotations[meta.AnnotationTemplateHash] != hash
-	}
-	for _, shard := range s.shards {
-		if !shard.outdated || !shard.pod.DeletionTimestamp.IsZero() || !templateObserved(shard) || !othersServe(s, shard) {
-			continue
-		}
-		r.event(s, corev1.EventTypeNormal, "ReplacingPod",
-			fmt.Sprintf("Replacing the pod of %s: its template or configuration has changed", shard.Name()))
-		return nil, apply.Delete(ctx, r.Client, shard.pod)
-	}
-	return nil, nil
-}
-
-// templateObserved: before that, the StatefulSet's controller would make the new pod from the old template.
-func templateObserved(shard *shardState) bool {
-	set := shard.statefulSet
-	return set != nil && set.Status.ObservedGeneration >= set.Generation
-}
-
-func othersServe(s *scope, this *shardState) bool {
-	for _, shard := range s.shards {
-		if shard != this && (!shard.serving() || !shard.pod.DeletionTimestamp.IsZero()) {
-			return false
-		}
-	}
-	return true
-}
-
 func (r *Reconciler) waitOrPoll(_ context.Context, s *scope) (*ctrl.Result, error) {
 	for _, shard := range s.shards {
-		if !shard.serving() || shard.outdated {
+		if !shard.serving() || shard.outdated && s.mayReplace(shard) {
 			return &ctrl.Result{RequeueAfter: busyInterval}, nil
 		}
 	}

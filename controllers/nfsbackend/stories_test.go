@@ -11,7 +11,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -147,20 +146,6 @@ func TestEditedOperandsArePutBack(t *testing.T) {
 	w.Expect(*set.Spec.Replicas).To(BeEquivalentTo(1))
 	w.Expect(set.Spec.Template.Spec.Containers[0].Image).To(Equal(w.r.Image))
 	w.Expect(set.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
-}
-
-func TestGrowingSizeGrowsTheClaim(t *testing.T) {
-	w := newWorld(t)
-	w.create(nil)
-	w.settle()
-	backend := w.backend()
-	backend.Spec.Server.Storage.VolumeClaimTemplate.Size = resource.MustParse("20Gi")
-	w.Expect(w.c.Update(t.Context(), backend)).To(Succeed())
-	// The API server lets a claim grow only when it is bound and its class allows it: neither holds here.
-	_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
-	w.Expect(err).To(MatchError(ContainSubstring("PersistentVolumeClaim")))
-	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonApplyFailed))
-	w.Expect(kstatus(w)).To(Equal(status.InProgressStatus))
 }
 
 func TestChangedConfigurationReplacesThePod(t *testing.T) {

@@ -23,7 +23,8 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("nfsbackend").
-		For(&v1alpha1.NFSBackend{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		For(&v1alpha1.NFSBackend{}, builder.WithPredicates(
+			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
 		// A server that does not answer holds its worker for some seconds.
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4})
 	for _, child := range []client.Object{

@@ -52,6 +52,9 @@ func run(m *testing.M) int {
 	environment := &envtest.Environment{
 		CRDDirectoryPaths:     []string{Path("config", "crd", "bases")},
 		ErrorIfCRDPathMissing: true,
+		// The default of 20 seconds is too short for a machine that does something else as well.
+		ControlPlaneStartTimeout: 2 * time.Minute,
+		ControlPlaneStopTimeout:  time.Minute,
 	}
 	var err error
 	if config, err = environment.Start(); err != nil {

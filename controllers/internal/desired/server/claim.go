@@ -21,7 +21,10 @@ func ReleasedClaim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 		// Not ReadWriteOncePod: most drivers of local disks, and hand-made PersistentVolumes, do not offer it.
 		WithAccessModes(corev1.ReadWriteOnce).
 		WithResources(corev1ac.VolumeResourceRequirements().
-			WithRequests(corev1.ResourceList{corev1.ResourceStorage: s.size()}))
+			WithRequests(corev1.ResourceList{corev1.ResourceStorage: s.Size()}))
+	if volume := s.volumeName(); volume != "" {
+		spec.WithVolumeName(volume)
+	}
 	if class := s.storageClass(); class != nil {
 		spec.WithStorageClassName(*class)
 	}
@@ -36,10 +39,29 @@ func ReleasedClaim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 
 // storageClass is immutable in a claim: a disk that is adopted keeps the class that it has.
 func (s Shard) storageClass() *string {
-	if s.Claim != nil {
+	switch {
+	case s.Claim != nil:
 		return s.Claim.Spec.StorageClassName
+	case s.Host() != nil:
+		return new("") // no class: it is bound by name, and nothing is provisioned for it
+	case s.Adopted != nil:
+		return new(s.Adopted.Spec.StorageClassName)
 	}
 	return s.Backend.Spec.Server.Storage.VolumeClaimTemplate.StorageClassName
+}
+
+// volumeName binds a new claim to a disk that exists. In a claim that is bound it is immutable.
+func (s Shard) volumeName() string {
+	switch {
+	case s.Claim != nil:
+		return s.Claim.Spec.VolumeName
+	case s.Host() != nil:
+		return s.Name()
+	case s.Adopted != nil:
+		return s.Adopted.Name
+	default:
+		return ""
+	}
 }
 
 // ProtectedVolume is what we own of the disk's PersistentVolume: it survives its claim, whatever becomes of that.
@@ -53,11 +75,25 @@ func ReleasedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.Persiste
 }
 
 func volumeWithPolicy(s Shard, volume *corev1.PersistentVolume, policy corev1.PersistentVolumeReclaimPolicy) *corev1ac.PersistentVolumeApplyConfiguration {
-	return corev1ac.PersistentVolume(volume.Name).
+	protected := corev1ac.PersistentVolume(volume.Name).
 		WithLabels(s.labels()).
 		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(formerPolicy(volume))}).
 		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(policy))
+	if s.ServerID != "" {
+		protected.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})
+	}
+	return protected
 }
+
+// MadeFor tells whether a disk was provisioned for this very claim, so that nothing can have been on it before.
+func MadeFor(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) bool {
+	_, provisioned := volume.Annotations[annotationProvisionedBy]
+	return provisioned && volume.Spec.ClaimRef != nil && volume.Spec.ClaimRef.UID == claim.UID &&
+		!volume.CreationTimestamp.Before(&claim.CreationTimestamp)
+}
+
+// annotationProvisionedBy is set by the provisioners of disks (component-helpers, storage/volume: AnnDynamicallyProvisioned).
+const annotationProvisionedBy = "pv.kubernetes.io/provisioned-by"
 
 func formerPolicy(volume *corev1.PersistentVolume) corev1.PersistentVolumeReclaimPolicy {
 	if noted, ok := volume.Annotations[meta.AnnotationReclaimPolicy]; ok {

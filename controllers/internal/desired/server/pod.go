@@ -4,7 +4,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1ac "k8s.io/client-go/applyconfigurations/meta/v1"
 
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/podspec"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -61,7 +64,25 @@ func podSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
 	if len(server.NodeSelector) > 0 {
 		spec.WithNodeSelector(server.NodeSelector)
 	}
+	if server.PriorityClassName != "" {
+		spec.WithPriorityClassName(server.PriorityClassName)
+	}
+	// Whatever the number of servers: it must not change with it, for a change would replace the pods that run.
+	spec.WithTopologySpreadConstraints(spread(s))
 	return spec
+}
+
+// spread keeps the servers of a backend on different nodes.
+func spread(s Shard) *corev1ac.TopologySpreadConstraintApplyConfiguration {
+	otherwise := corev1.ScheduleAnyway
+	if s.Backend.Spec.Server.Spread == v1alpha1.SpreadRequired {
+		otherwise = corev1.DoNotSchedule
+	}
+	return corev1ac.TopologySpreadConstraint().
+		WithMaxSkew(1).
+		WithTopologyKey(corev1.LabelHostname).
+		WithWhenUnsatisfiable(otherwise).
+		WithLabelSelector(metav1ac.LabelSelector().WithMatchLabels(meta.Backend(s.Backend.Name)))
 }
 
 func container(s Shard) *corev1ac.ContainerApplyConfiguration {

@@ -22,6 +22,12 @@ type Shard struct {
 	Image string
 	// Claim is the live PersistentVolumeClaim of the disk, nil when there is none.
 	Claim *corev1.PersistentVolumeClaim
+	// Adopted is the disk of a former backend of this name that a new claim is to be bound to, nil when there is none.
+	Adopted *corev1.PersistentVolume
+	// KeepSize leaves the claim at the size that it has: the API server has refused to let it grow.
+	KeepSize bool
+	// Hostname is the value of the label kubernetes.io/hostname of the node that has the device, for storage.hosts.
+	Hostname string
 	// ServerID is the identity of the server on the disk, as its agent said; empty until one has.
 	ServerID string
 	// Address is the ClusterIP that clients may have mounted from, empty when there never was one.
@@ -49,14 +55,29 @@ func (s Shard) guardedLabels() map[string]string {
 	return labels
 }
 
-func (s Shard) size() resource.Quantity {
+// Size is what the disk's claim asks for.
+func (s Shard) Size() resource.Quantity {
 	size := s.Backend.Spec.Server.Storage.VolumeClaimTemplate.Size
+	if s.Host() != nil {
+		size = hostSize
+	}
 	if s.Claim == nil {
 		return size
 	}
 	// An adopted disk may be larger than what is asked for now, and a claim cannot shrink.
-	if live := s.Claim.Spec.Resources.Requests[corev1.ResourceStorage]; live.Cmp(size) > 0 {
+	if live := s.Claim.Spec.Resources.Requests[corev1.ResourceStorage]; s.KeepSize || live.Cmp(size) > 0 {
 		return live
 	}
 	return size
+}
+
+// Host is the node and device of this server, nil where the disk comes from a StorageClass.
+func (s Shard) Host() *v1alpha1.HostDevice {
+	hosts := s.Backend.Spec.Server.Storage.Hosts
+	for i := range hosts {
+		if hosts[i].Shard == s.Number {
+			return &hosts[i]
+		}
+	}
+	return nil
 }

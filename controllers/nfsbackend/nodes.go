@@ -1,0 +1,91 @@
+package nfsbackend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+)
+
+// goneAfter is how long there must have been no Node object before a silent node counts as gone. An object that is deleted
+// under a living node and registered anew must cost no grant: nobody would open it again.
+const goneAfter = 10 * time.Minute
+
+// absences notes since when there has been no Node object of a name. A manager that was restarted begins anew, which only
+// makes it later.
+type absences struct {
+	mu    sync.Mutex
+	since map[string]time.Time
+}
+
+// note returns since when the node has been absent, or the zero time when it is there.
+func (a *absences) note(node string, absent bool, now time.Time) time.Time {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !absent {
+		delete(a.since, node)
+		return time.Time{}
+	}
+	if a.since == nil {
+		a.since = map[string]time.Time{}
+	}
+	if _, known := a.since[node]; !known {
+		a.since[node] = now
+	}
+	return a.since[node]
+}
+
+// followNodes closes the grants of nodes that are really gone, and of no others, and admits those that are back. Nodes that
+// announce themselves are not looked up.
+func (r *Reconciler) followNodes(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	var errs []error
+	for _, shard := range s.shards {
+		for _, name := range shard.agent.GetGrantedNodes() {
+			errs = append(errs, r.followNode(ctx, s, shard, name, false))
+		}
+		for _, name := range shard.agent.GetGoneNodes() {
+			errs = append(errs, r.followNode(ctx, s, shard, name, true))
+		}
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (r *Reconciler) followNode(ctx context.Context, s *scope, shard *shardState, name string, refused bool) error {
+	announces := slices.Contains(shard.agent.GetNodes(), name)
+	if announces && !refused {
+		r.absent.note(name, false, s.now)
+		return nil
+	}
+	node, err := find(ctx, r.Uncached, client.ObjectKey{Name: name}, &corev1.Node{})
+	if err != nil {
+		return err
+	}
+	since := r.absent.note(name, node == nil, s.now)
+	fenced := node != nil && outOfService(node)
+	gone := fenced || node == nil && s.now.Sub(since) >= goneAfter
+	if gone == refused || refused && node == nil {
+		return nil
+	}
+	request := &agentv1.SetNodeGoneRequest{Node: name, Gone: gone, Fenced: fenced}
+	if err := r.Agents.SetNodeGone(ctx, shard.Name(), shard.pod.Status.PodIP, request); err != nil {
+		return fmt.Errorf("tell whether node %s is gone: %w", name, err)
+	}
+	if gone {
+		r.event(s, corev1.EventTypeNormal, "NodeGone", fmt.Sprintf("Closed the grants of node %s on %s: the node is gone", name, shard.Name()))
+	} else {
+		r.event(s, corev1.EventTypeNormal, "NodeBack", fmt.Sprintf("Node %s is back, and may use %s again", name, shard.Name()))
+	}
+	return nil
+}
+
+func outOfService(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Spec.Taints, func(taint corev1.Taint) bool { return taint.Key == corev1.TaintNodeOutOfService })
+}

@@ -1,0 +1,67 @@
+//go:build envtest
+
+package nfsbackend
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+func TestOnlyNodesThatAreReallyGoneLoseTheirGrants(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	taint := corev1.Taint{Key: corev1.TaintNodeOutOfService, Value: "nodeshutdown", Effect: corev1.TaintEffectNoExecute}
+	for name, taints := range map[string][]corev1.Taint{"silent": nil, "fenced": {taint}} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{Taints: taints}}
+		w.Expect(w.c.Create(t.Context(), node)).To(Succeed())
+		defer func() { w.Expect(w.c.Delete(t.Context(), node)).To(Succeed()) }()
+	}
+	status := serving(1)
+	status.GrantedNodes = []string{"announcing", "fenced", "removed", "silent"}
+	status.Nodes = []string{"announcing"} // which has no Node object: it lives all the same
+	w.agents.status = status
+	w.pass()
+	w.Expect(w.agents.gone).To(Equal([]string{"fenced gone=true fenced=true"}))
+
+	w.agents.gone = nil
+	status.GrantedNodes, status.GoneNodes = []string{"announcing", "removed", "silent"}, []string{"fenced"}
+	w.ahead += goneAfter - time.Minute
+	w.pass()
+	w.Expect(w.agents.gone).To(BeEmpty(), "it may be registered anew")
+	w.ahead += time.Minute
+	w.pass()
+	w.Expect(w.agents.gone).To(Equal([]string{"removed gone=true fenced=false"}))
+
+	w.agents.gone = nil
+	status.GrantedNodes, status.GoneNodes = []string{"announcing", "silent"}, []string{"fenced", "removed"}
+	w.pass()
+	w.Expect(w.agents.gone).To(BeEmpty(), "neither is back")
+	back := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "removed"}}
+	w.Expect(w.c.Create(t.Context(), back)).To(Succeed())
+	defer func() { w.Expect(w.c.Delete(t.Context(), back)).To(Succeed()) }()
+	w.pass()
+	w.Expect(w.agents.gone).To(Equal([]string{"removed gone=false fenced=false"}))
+}
+
+func TestNodeObjectMadeAnewInTimeCostsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	status := serving(1)
+	status.GrantedNodes = []string{"flapping"}
+	w.agents.status = status
+	w.pass()
+	w.ahead += goneAfter - time.Minute
+	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "flapping"}}
+	w.Expect(w.c.Create(t.Context(), node)).To(Succeed())
+	w.pass()
+	w.Expect(w.c.Delete(t.Context(), node)).To(Succeed())
+	w.ahead += 2 * time.Minute
+	w.pass()
+	w.Expect(w.agents.gone).To(BeEmpty(), "the time is counted anew")
+}

@@ -1,0 +1,234 @@
+//go:build envtest
+
+package nfsbackend
+
+import (
+	"testing"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
+	"github.com/nfs-operator/nfs-operator/csi/catalog"
+)
+
+func TestEachShardHasItsOwnAndMoreComeWhileOthersServe(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(2)
+	w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.Shards = 3 })
+	w.settle()
+	w.Expect(kstatus(w)).To(Equal(status.InProgressStatus))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("2 of 3 servers serve"))
+	addresses := map[string]bool{}
+	for number := range int32(3) {
+		for _, obj := range []client.Object{&appsv1.StatefulSet{}, &corev1.ConfigMap{}, &corev1.Secret{}} {
+			w.get(w.shardKey(number), obj)
+		}
+		w.get(w.claimOf(number), &corev1.PersistentVolumeClaim{})
+		service := &corev1.Service{}
+		w.get(w.shardKey(number), service)
+		addresses[service.Spec.ClusterIP] = true
+	}
+	w.Expect(addresses).To(HaveLen(3))
+	for number := range int32(2) {
+		w.get(w.podOf(number), &corev1.Pod{}) // those that serve are let alone
+	}
+
+	w.bindShard(2, "disk-2-"+w.name)
+	w.startShard(2)
+	w.settle()
+	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+	got := w.backend().Status
+	w.Expect(got.ServingShards).To(Equal("3/3"))
+	w.Expect(got.Capacity.String()).To(Equal("30Gi"))
+	servers, err := catalog.New(w.c).Servers(t.Context(), w.name)
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(servers).To(HaveLen(3), "the CSI controller places volumes on all of them")
+}
+
+func TestBrokenShardStopsNoOther(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(2)
+	broken := w.shardKey(0).Name
+	w.agents.of = map[string]*agentv1.ServerStatus{broken: {Reason: "DeviceNotBlank", Message: "the disk holds ext4, which is not ours"}}
+	set := &appsv1.StatefulSet{}
+	w.get(w.shardKey(1), set)
+	w.Expect(w.c.Delete(t.Context(), set)).To(Succeed())
+	w.settle()
+	w.get(w.shardKey(1), set)
+	stalled := w.condition(v1alpha1.ConditionStalled)
+	w.Expect(stalled.Status).To(Equal(metav1.ConditionTrue))
+	w.Expect(stalled.Message).To(And(ContainSubstring(broken), ContainSubstring("1 of 2 servers serve")))
+	got := w.backend().Status
+	w.Expect(got.Shards[0].Serving).To(BeFalse())
+	w.Expect(got.Shards[0].Reason).To(Equal("DeviceNotBlank"))
+	w.Expect(got.Shards[1].Serving).To(BeTrue())
+	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
+}
+
+func TestAddressThatSomebodyElseHasIsNotGivenUp(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	service := &corev1.Service{}
+	w.get(w.shard(), service)
+	address := service.Spec.ClusterIP
+	w.Expect(w.c.Delete(t.Context(), service)).To(Succeed())
+	thief := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: "thief-" + w.name, Namespace: testenv.Namespace},
+		Spec:       corev1.ServiceSpec{ClusterIP: address, Ports: []corev1.ServicePort{{Port: 80}}},
+	}
+	w.Expect(w.c.Create(t.Context(), thief)).To(Succeed())
+	for range 3 {
+		w.pass()
+	}
+	stalled := w.condition(v1alpha1.ConditionStalled)
+	w.Expect(stalled.Reason).To(Equal(reasonAddressLost))
+	w.Expect(stalled.Message).To(ContainSubstring(address))
+	w.Expect(w.gone(w.shard(), service)).To(BeTrue(), "no Service with another address")
+	w.Expect(w.backend().Status.Shards[0].Address).To(Equal(address))
+	w.get(w.shard(), &appsv1.StatefulSet{})
+
+	w.Expect(w.c.Delete(t.Context(), thief)).To(Succeed())
+	w.settle()
+	w.get(w.shard(), service)
+	w.Expect(service.Spec.ClusterIP).To(Equal(address))
+	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+}
+
+// A Service that was restored from a backup has another address; while there are mounts it must not pass for the right one.
+func TestServiceWithAnotherAddress(t *testing.T) {
+	for name, volumes := range map[string]int32{"in use": 1, "unused": 0} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.create(nil)
+			w.ready(volumes)
+			before := w.backend().Status.Shards[0].Address
+			service := &corev1.Service{}
+			w.get(w.shard(), service)
+			w.Expect(w.c.Delete(t.Context(), service)).To(Succeed())
+			service.ResourceVersion, service.UID, service.Spec.ClusterIP, service.Spec.ClusterIPs = "", "", "", nil
+			w.Expect(w.c.Create(t.Context(), service)).To(Succeed())
+			w.settle()
+			if volumes == 0 {
+				w.Expect(w.backend().Status.Shards[0].Address).To(Equal(service.Spec.ClusterIP))
+				w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+				return
+			}
+			w.Expect(w.condition(v1alpha1.ConditionStalled).Reason).To(Equal(reasonAddressLost))
+			w.Expect(w.backend().Status.Shards[0].Address).To(Equal(before))
+			w.Expect(w.c.Delete(t.Context(), service)).To(Succeed())
+			w.settle()
+			w.get(w.shard(), service)
+			w.Expect(service.Spec.ClusterIP).To(Equal(before))
+		})
+	}
+}
+
+// outdate changes the configuration of all servers, and lets the StatefulSets' controller see it.
+func (w *world) outdate(shards int32) {
+	w.t.Helper()
+	w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.LeaseSeconds = 20 })
+	w.pass()
+	for number := range shards {
+		w.observed(number)
+	}
+}
+
+func TestRollingUpdateReplacesOnePodAtATime(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(2)
+	w.r.Version = "v2" // the agents say "dev"
+	w.outdate(2)
+	w.settle()
+	w.Expect(w.gone(w.podOf(0), &corev1.Pod{})).To(BeTrue())
+	w.get(w.podOf(1), &corev1.Pod{})
+	w.Expect(w.condition(v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionUnknown))
+	w.Expect(w.backend().Status.Shards[1].Outdated).To(BeTrue())
+
+	// Its new pod runs, and is Ready for all that Kubernetes knows; but its agent does not serve yet.
+	w.agents.of = map[string]*agentv1.ServerStatus{w.shardKey(0).Name: {Reason: "GaneshaStarting", ServerId: "server-1"}}
+	w.startShard(0)
+	w.settle()
+	w.get(w.podOf(1), &corev1.Pod{})
+
+	w.agents.of = nil
+	updating := w.passUntilGone(w.podOf(1))
+	w.Expect(updating).To(ContainSubstring("1 of 2 servers are still to be updated from version dev to v2"))
+	w.startShard(1)
+	w.settle()
+	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+}
+
+// passUntilGone reconciles until the pod is deleted, and returns the last message of the update before.
+func (w *world) passUntilGone(pod client.ObjectKey) string {
+	w.t.Helper()
+	message := ""
+	for range 5 {
+		w.pass()
+		if ready := w.condition(v1alpha1.ConditionReady); ready.Reason == reasonUpdating {
+			message = ready.Message
+		}
+		if w.gone(pod, &corev1.Pod{}) {
+			return message
+		}
+	}
+	w.t.Fatal("the pod is never replaced")
+	return ""
+}
+
+// A version that does not start at all must not keep the version that mends it out.
+func TestPodsThatDoNotServeAreReplacedWhateverTheOthersDo(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(2)
+	w.agents.status = nil
+	w.outdate(2)
+	w.settle()
+	w.Expect(w.gone(w.podOf(0), &corev1.Pod{})).To(BeTrue())
+	w.Expect(w.gone(w.podOf(1), &corev1.Pod{})).To(BeTrue())
+}
+
+func TestOnDeleteLeavesPodsToAPerson(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(1)
+	w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.UpdateStrategy.Type = v1alpha1.UpdateOnDelete })
+	w.outdate(1)
+	w.settle()
+	w.get(w.podOf(0), &corev1.Pod{})
+	w.Expect(w.backend().Status.Shards[0].Outdated).To(BeTrue())
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("when their pods are deleted"))
+	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+}
+
+func TestPausedBackendIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	w.annotate(meta.AnnotationPaused, "true")
+	w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.LeaseSeconds = 20 })
+	set := &appsv1.StatefulSet{}
+	w.get(w.shard(), set)
+	set.Spec.Replicas = new(int32(0))
+	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
+	w.settle()
+	w.get(w.shard(), set)
+	w.Expect(*set.Spec.Replicas).To(BeZero())
+	w.Expect(w.condition(v1alpha1.ConditionPaused).Status).To(Equal(metav1.ConditionTrue))
+	w.Expect(kstatus(w)).To(Equal(status.InProgressStatus), "what was edited is not in force")
+	w.agents.status = nil
+	w.settle()
+	w.Expect(w.backend().Status.Shards[0].Serving).To(BeFalse(), "the status goes on to tell the truth")
+
+	w.agents.status = serving(1)
+	w.annotate(meta.AnnotationPaused, "")
+	w.settle()
+	w.get(w.shard(), set)
+	w.Expect(*set.Spec.Replicas).To(BeEquivalentTo(1))
+}

@@ -1,0 +1,121 @@
+package nfsbackend
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+)
+
+// replacePods deletes at most one pod that is not what it should be.
+func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	for _, shard := range s.shards {
+		if !shard.outdated || !shard.pod.DeletionTimestamp.IsZero() || !templateObserved(shard) || !s.mayReplace(shard) {
+			continue
+		}
+		// A server that does not serve is no reason to leave it as it is: the new version may be what mends it.
+		if shard.serving() && !othersServe(s, shard) {
+			continue
+		}
+		r.event(s, corev1.EventTypeNormal, "ReplacingPod", fmt.Sprintf("Replacing the pod of %s %s", shard.Name(), s.fromTo()))
+		return nil, apply.Delete(ctx, r.Client, shard.pod)
+	}
+	return nil, nil
+}
+
+// mayReplace tells whether the update strategy leaves it to us to replace the pod now.
+func (s *scope) mayReplace(shard *shardState) bool {
+	strategy := s.backend.Spec.Server.UpdateStrategy
+	switch {
+	case strategy.Type == v1alpha1.UpdateOnDelete:
+		return false
+	case !shard.serving() || strategy.MaintenanceWindow == nil:
+		return true
+	default:
+		return open(*strategy.MaintenanceWindow, s.now)
+	}
+}
+
+// templateObserved: before that, the StatefulSet's controller would make the new pod from the old template.
+func templateObserved(shard *shardState) bool {
+	set := shard.statefulSet
+	return set != nil && set.Status.ObservedGeneration >= set.Generation
+}
+
+// othersServe asks for what the agents say, not for Ready pods: one that answers its probe may be on its way down.
+func othersServe(s *scope, this *shardState) bool {
+	for _, shard := range s.shards {
+		if shard != this && (!shard.serving() || !shard.pod.DeletionTimestamp.IsZero()) {
+			return false
+		}
+	}
+	return true
+}
+
+// open tells whether a window is open. One that opened yesterday may be so past midnight.
+func open(window v1alpha1.MaintenanceWindow, now time.Time) bool {
+	hour, minute, _ := strings.Cut(window.Start, ":")
+	h, _ := strconv.Atoi(hour) // the API server has checked it
+	m, _ := strconv.Atoi(minute)
+	now = now.UTC()
+	for _, ago := range []int{0, 1} {
+		start := time.Date(now.Year(), now.Month(), now.Day()-ago, h, m, 0, 0, time.UTC)
+		end := start.Add(time.Duration(window.DurationMinutes) * time.Minute)
+		opens := len(window.Days) == 0 || slices.Contains(window.Days, v1alpha1.Weekday(start.Weekday().String()))
+		if opens && !now.Before(start) && now.Before(end) {
+			return true
+		}
+	}
+	return false
+}
+
+// fromTo says what an update changes.
+func (s *scope) fromTo() string {
+	for _, shard := range s.shards {
+		if from := shard.last.Version; shard.outdated && from != "" && s.version != "" && from != s.version {
+			return fmt.Sprintf("from version %s to %s", from, s.version)
+		}
+	}
+	return "for a changed configuration"
+}
+
+// outdated counts the servers whose pods are to be replaced, and those of them that are ours to replace now.
+func (s *scope) outdated() (all, now int) {
+	for _, shard := range s.shards {
+		if shard.outdated {
+			all++
+			if s.mayReplace(shard) {
+				now++
+			}
+		}
+	}
+	return all, now
+}
+
+// awaits says what has to happen before outdated pods are replaced.
+func (s *scope) awaits() string {
+	strategy := s.backend.Spec.Server.UpdateStrategy
+	if strategy.Type == v1alpha1.UpdateOnDelete {
+		return "when their pods are deleted (updateStrategy OnDelete)"
+	}
+	days := "daily"
+	if window := strategy.MaintenanceWindow; window != nil {
+		if len(window.Days) > 0 {
+			words := make([]string, 0, len(window.Days))
+			for _, day := range window.Days {
+				words = append(words, string(day))
+			}
+			days = strings.Join(words, ", ")
+		}
+		return fmt.Sprintf("when the maintenance window opens (%s at %s UTC)", days, window.Start)
+	}
+	return "soon"
+}
