@@ -42,6 +42,14 @@ func (e *Engine) checkSource(r CreateRequest, bytes int64) error {
 // buildCopy fills a volume from its source. The copy goes on when the caller gives up, and holds the volume's lock (release) until it
 // ends: calls repeated meanwhile are told to come again.
 func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) (store.Volume, error) {
+	// The source stays in its place from now on: the copy may have to wait for others.
+	releaseSource, ok := e.locks.share(treeKey(e.sourceOf(v)))
+	if !ok {
+		release()
+		return store.Volume{}, fmt.Errorf("%w: the source is being deleted", ErrBusy)
+	}
+	releaseVolume := release
+	release = func() { releaseSource(); releaseVolume() }
 	running, fresh, err := e.jobs.start(volumeKey(v.ID), func(ctx context.Context) error {
 		defer release()
 		return e.copyVolume(ctx, v)
@@ -65,23 +73,26 @@ func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) 
 func (e *Engine) copyVolume(ctx context.Context, v store.Volume) error {
 	if _, err := os.Lstat(e.Store.VolumeDir(v.ID)); err != nil { // else only the export is still to be made
 		if err := e.placeCopy(ctx, v); err != nil {
-			return errors.Join(err, e.Store.RemoveVolume(v.ID)) // a repeated call begins anew
+			// A repeated call begins anew.
+			left := e.discard(e.Store.TmpDir(store.KindVolume, v.ID), e.Store.TrashDir(v.Discarded()))
+			e.wakeTrash()
+			return errors.Join(err, left, e.Filesystem.SetLimits(v.ProjectID, 0, 0), e.Store.RemoveVolume(v.ID))
 		}
 	}
 	_, err := e.publish(ctx, v)
 	return err
 }
 
-func (e *Engine) placeCopy(ctx context.Context, v store.Volume) error {
-	source := e.Store.VolumeDir(v.SourceVolume)
+// sourceOf is the tree that a volume begins as a copy of.
+func (e *Engine) sourceOf(v store.Volume) string {
 	if v.SourceSnapshot != "" {
-		source = e.Store.SnapshotDir(v.SourceSnapshot)
+		return e.Store.SnapshotDir(v.SourceSnapshot)
 	}
-	release, ok := e.locks.share(treeKey(source))
-	if !ok {
-		return fmt.Errorf("%w: the source is being deleted", ErrBusy)
-	}
-	defer release()
+	return e.Store.VolumeDir(v.SourceVolume)
+}
+
+func (e *Engine) placeCopy(ctx context.Context, v store.Volume) error {
+	source := e.sourceOf(v)
 	tmp := e.Store.TmpDir(store.KindVolume, v.ID)
 	if err := e.copyTree(ctx, "volume", v.ID, source, tmp, v.Discarded()); err != nil {
 		return err

@@ -261,3 +261,21 @@ func TestWhatCannotBeRepairedIsLeftAlone(t *testing.T) {
 		return err == nil && now.State == store.StateReady && readFile(f.Store.SnapshotDir(s.ID)) == "data"
 	})
 }
+
+func TestTheSourceOfACopyThatWaitsIsNotDeleted(t *testing.T) {
+	f := newFixture(t) // nobody works
+	v := f.create(request("pvc-1", gib))
+	other := f.create(request("pvc-2", gib))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := f.CreateSnapshot(ctx, "snap", v.ID); err != nil {
+		t.Fatal(err)
+	}
+	r := request("cloned", gib)
+	r.SourceVolume = other.ID
+	_, err := f.Create(ctx, r)
+	wantError(t, err, ErrBusy)
+	for _, id := range []string{v.ID, other.ID} {
+		wantError(t, f.Delete(t.Context(), id), ErrBusy)
+	}
+}

@@ -114,6 +114,9 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	if e.Store.CountVolumes() >= MaxVolumes {
 		return store.Volume{}, fmt.Errorf("%w: at most %d on one server", ErrTooMany, MaxVolumes)
 	}
+	if _, err := os.Lstat(e.Store.VolumeDir(id)); err == nil {
+		return store.Volume{}, fmt.Errorf("%w: directory %s has no record; move it out of the way", ErrExists, e.Store.VolumeDir(id))
+	}
 	spec := r.Spec
 	spec.Bytes = store.RoundVolumeBytes(spec.Bytes)
 	if err := e.checkSource(r, spec.Bytes); err != nil {
@@ -130,27 +133,20 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	}
 	v := store.Volume{
 		ID: id, Name: r.Name, Spec: spec, ExportID: export, ProjectID: project, State: store.StateCreating,
-		Created: e.Now().UTC(), SourceVolume: r.SourceVolume, SourceSnapshot: r.SourceSnapshot, Provisional: true,
+		Created: e.Now().UTC(), SourceVolume: r.SourceVolume, SourceSnapshot: r.SourceSnapshot, Provisional: true, Asked: e.Now().UTC(),
 	}
 	return v, e.Store.PutVolume(v)
 }
 
-// placeEmpty builds the volume's directory beside its place and moves it there.
+// placeEmpty makes the volume's directory in its place: it is not exported yet, and as long as the record says creating, a start of the
+// agent takes it away again. What a call that was cut off has left of it is finished.
 func (e *Engine) placeEmpty(v store.Volume) error {
-	place := e.Store.VolumeDir(v.ID)
-	if _, err := os.Lstat(place); err == nil {
-		return nil
-	}
 	if err := e.Filesystem.SetLimits(v.ProjectID, v.Spec.Bytes, v.Spec.InodeLimit()); err != nil {
 		return err
 	}
-	tmp := e.Store.TmpDir(store.KindVolume, v.ID)
 	root := xfs.Root{Project: v.ProjectID, Mode: v.Spec.Mode, UID: v.Spec.UID, GID: v.Spec.GID}
-	if err := e.Filesystem.MakeRoot(tmp, root); err != nil {
+	if err := e.Filesystem.MakeRoot(e.Store.VolumeDir(v.ID), root); err != nil {
 		return fmt.Errorf("make volume directory: %w", err)
-	}
-	if err := e.Store.Rename(tmp, place); err != nil {
-		return fmt.Errorf("place volume: %w", err)
 	}
 	return nil
 }
@@ -160,13 +156,14 @@ func (e *Engine) publish(ctx context.Context, v store.Volume) (store.Volume, err
 	if err := e.SyncExports(ctx, v.ID); err != nil {
 		return store.Volume{}, fmt.Errorf("export volume: %w", err)
 	}
-	v.State, v.Asked = store.StateReady, e.Now().UTC()
+	v.State = store.StateReady
+	if v.Copied() { // that may have taken long; where nothing but the state changes, the record needs no other write
+		v.Asked = e.Now().UTC()
+	}
 	if err := e.Store.PutVolume(v); err != nil {
 		return store.Volume{}, err
 	}
-	if err := e.Store.LinkClaim(v); err != nil { // for people only
-		e.Log.Error(err, "Cannot link the claim's name", "volume", v.ID)
-	}
+	e.changeClaim(v, true)
 	return v, nil
 }
 

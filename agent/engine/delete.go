@@ -51,9 +51,7 @@ func (e *Engine) delete(ctx context.Context, id string, check func(store.Volume)
 
 // finishDelete does whatever is still to be done for a volume whose record says deleting and that is not exported.
 func (e *Engine) finishDelete(v store.Volume) error {
-	if err := e.Store.UnlinkClaim(v); err != nil { // for people only
-		e.Log.Error(err, "Cannot remove the link of the claim's name", "volume", v.ID)
-	}
+	e.changeClaim(v, false)
 	place := e.Store.VolumeDir(v.ID)
 	switch v.Spec.OnDelete {
 	case store.OnDeleteRetain:

@@ -79,12 +79,17 @@ type Engine struct {
 	pending map[string]int64 // promised to calls whose records are not written yet
 
 	emptyTrash chan struct{} // wakes the worker
+	claims     chan claimChange
+	linking    sync.Mutex // one link by claim at a time
 	unrepaired atomic.Int64
 }
 
 // New makes an engine. Repair must be called before anything else is.
 func New(o Options) *Engine {
-	return &Engine{Options: o, locks: locks{held: map[string]int{}}, jobs: newJobs(), pending: map[string]int64{}, emptyTrash: make(chan struct{}, 1)}
+	return &Engine{
+		Options: o, locks: locks{held: map[string]int{}}, jobs: newJobs(), pending: map[string]int64{},
+		emptyTrash: make(chan struct{}, 1), claims: make(chan claimChange, maxClaimChanges),
+	}
 }
 
 // Volume finds a volume in service, by id.

@@ -93,6 +93,7 @@ func (e *Engine) Run(ctx context.Context) {
 		})
 	}
 	workers.Go(func() { e.runTrash(ctx) })
+	workers.Go(func() { e.runClaims(ctx) })
 	workers.Wait()
 }
 

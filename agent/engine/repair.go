@@ -30,6 +30,9 @@ func (e *Engine) Repair() error {
 		}
 	}
 	e.unrepaired.Store(unrepaired)
+	if err := e.Store.RepairClaims(); err != nil { // for people only
+		e.Log.Error(err, "Cannot repair the links by claim")
+	}
 	return e.reportOrphans()
 }
 
@@ -43,6 +46,9 @@ func (e *Engine) repairVolume(v store.Volume) error {
 		if err := e.discard(e.Store.VolumeDir(v.ID), e.Store.TrashDir(v.Discarded())); err != nil {
 			return err
 		}
+		if err := e.Filesystem.SetLimits(v.ProjectID, 0, 0); err != nil { // there may be no directory yet whose removal would do it
+			return err
+		}
 		return e.Store.RemoveVolume(v.ID)
 	case store.StateDeleting:
 		e.Log.Info("Finishing a delete", "volume", v.ID, "name", v.Name)
@@ -52,7 +58,19 @@ func (e *Engine) repairVolume(v store.Volume) error {
 	}
 }
 
+// finishReattach moves the data of a volume that was on its way back from the archive: its record there goes last.
+func (e *Engine) finishReattach(v store.Volume) error {
+	if _, err := e.Store.ArchivedRecord(v.Discarded()); err != nil {
+		return nil //nolint:nilerr // nothing to do
+	}
+	e.Log.Info("Finishing the return of a volume from the archive", "volume", v.ID, "name", v.Name)
+	return e.fetchArchived(v)
+}
+
 func (e *Engine) checkVolume(v store.Volume) error {
+	if err := e.finishReattach(v); err != nil {
+		return err
+	}
 	if _, err := os.Lstat(e.Store.VolumeDir(v.ID)); err != nil {
 		e.Log.Error(err, "The data of a volume is missing", "volume", v.ID, "name", v.Name)
 		return nil

@@ -66,14 +66,14 @@ func (e *Engine) beginSnapshot(id, name, source string) (store.Snapshot, error) 
 	}
 	s := store.Snapshot{
 		ID: id, Name: name, SourceVolume: source, Bytes: v.Spec.Bytes, NeededBytes: needed, ProjectID: project,
-		State: store.StateCreating, Created: e.Now().UTC(),
+		State: store.StateCreating, Created: e.Now().UTC(), Consistency: store.PerFile,
 	}
 	return s, e.Store.PutSnapshot(s)
 }
 
 // awaitSnapshot starts the copy if it does not run, and gives it a moment.
 func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Snapshot, error) {
-	running, err := e.startSnapshot(s.ID)
+	running, err := e.startSnapshot(s)
 	if err != nil {
 		return store.Snapshot{}, err
 	}
@@ -86,8 +86,19 @@ func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Sna
 	return s, nil
 }
 
-func (e *Engine) startSnapshot(id string) (*job, error) {
-	running, _, err := e.jobs.start(snapshotKey(id), func(ctx context.Context) error { return e.copySnapshot(ctx, id) })
+// startSnapshot holds the source in its place from now on: the copy may have to wait for others.
+func (e *Engine) startSnapshot(s store.Snapshot) (*job, error) {
+	release, ok := e.locks.share(treeKey(e.Store.VolumeDir(s.SourceVolume)))
+	if !ok {
+		return nil, fmt.Errorf("%w: volume %s is being deleted", ErrBusy, s.SourceVolume)
+	}
+	running, fresh, err := e.jobs.start(snapshotKey(s.ID), func(ctx context.Context) error {
+		defer release()
+		return e.copySnapshot(ctx, s.ID)
+	})
+	if err != nil || !fresh {
+		release()
+	}
 	return running, err
 }
 
@@ -99,11 +110,6 @@ func (e *Engine) copySnapshot(ctx context.Context, id string) error {
 		return nil
 	}
 	source := e.Store.VolumeDir(s.SourceVolume)
-	release, ok := e.locks.share(treeKey(source))
-	if !ok {
-		return fmt.Errorf("%w: volume %s is being deleted", ErrBusy, s.SourceVolume)
-	}
-	defer release()
 	s, err := e.clearSnapshot(s)
 	if err != nil {
 		return err
@@ -229,10 +235,10 @@ func (e *Engine) repairSnapshot(s store.Snapshot) error {
 		if _, err := e.Volume(s.SourceVolume); err != nil {
 			return e.Store.RemoveSnapshot(s.ID)
 		}
-		if _, err := e.renewSnapshot(s); err != nil { // what clearTmp has moved to the trash has the old project
+		if s, err = e.renewSnapshot(s); err != nil { // what clearTmp has moved to the trash has the old project
 			return err
 		}
-		_, err = e.startSnapshot(s.ID)
+		_, err = e.startSnapshot(s)
 		return err
 	default:
 		if _, err := os.Lstat(e.Store.SnapshotDir(s.ID)); err != nil {

@@ -51,6 +51,10 @@ func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest
 	}
 	id := req.GetGrant().GetVolumeId()
 	client := access.Client{BootID: req.GetClient().GetBootId(), Addresses: req.GetClient().GetAddresses()}
+	// A deleted volume whose data were kept comes back when a node stages it: a PersistentVolume names it again.
+	if err := c.Engine.Reattach(ctx, id); err != nil {
+		return nil, toStatus(err)
+	}
 	// A volume that was staged once is never swept.
 	if err := c.Engine.Confirm(id); err != nil {
 		return nil, toStatus(err)

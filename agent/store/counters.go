@@ -5,8 +5,9 @@ import "errors"
 // ErrNoExportID means that every export id is in use.
 var ErrNoExportID = errors.New("no export id is free")
 
-// reserve is how many ids are taken from the disk's counters at once. After a crash the rest of a batch is skipped.
-const reserve = 32
+// reserve is how many ids are taken from the disk's counters at once, so that few creates wait for that file. After a crash the rest of
+// a batch is skipped.
+const reserve = 256
 
 // counters hand out ids below a mark that lies on the disk, so that an id once used never comes again: not even when the
 // newest volume was deleted before a crash. Export ids (16 bit) start anew at 1 when they are used up, project ids never.
@@ -56,18 +57,14 @@ func (s *Store) NewVolumeIDs() (projectID uint32, exportID uint16, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	used := discarded
-	for _, v := range s.volumes {
-		used[v.ExportID] = true
-	}
-	if exportID, err = s.newExportID(used); err != nil {
+	if exportID, err = s.newExportID(discarded); err != nil {
 		return 0, 0, err
 	}
 	projectID, err = s.newProjectID()
 	return projectID, exportID, err
 }
 
-func (s *Store) newExportID(used map[uint16]bool) (uint16, error) {
+func (s *Store) newExportID(discarded map[uint16]bool) (uint16, error) {
 	for range endOfExportIDs + reserve {
 		if s.ids.export == s.ids.exportEnd {
 			if err := s.extendExportIDs(); err != nil {
@@ -76,7 +73,7 @@ func (s *Store) newExportID(used map[uint16]bool) (uint16, error) {
 		}
 		id := uint16(s.ids.export)
 		s.ids.export++
-		if !used[id] {
+		if !discarded[id] && !s.exported[id] {
 			return id, nil
 		}
 	}

@@ -6,8 +6,12 @@ import "path/filepath"
 type Layout struct{ Root string }
 
 const (
-	metaDir   = ".nfs-operator"
-	jsonExt   = ".json"
+	metaDir = ".nfs-operator"
+	jsonExt = ".json"
+	// A volume's record has another ending while it is being made or deleted.
+	creatingExt = ".creating"
+	deletingExt = ".deleting"
+
 	dirPerm   = 0o711 // clients' processes on the server walk through, nobody lists
 	metaPerm  = 0o700
 	filePerm  = 0o600
@@ -19,11 +23,23 @@ const (
 func (l Layout) meta(elem ...string) string {
 	return filepath.Join(append([]string{l.Root, metaDir}, elem...)...)
 }
-func (l Layout) serverFile() string          { return l.meta(serverKey + jsonExt) }
-func (l Layout) volumeRecords() string       { return l.meta("volumes") }
-func (l Layout) snapshotRecords() string     { return l.meta("snapshots") }
-func (l Layout) nodeRecords() string         { return l.meta("nodes") }
-func (l Layout) volumeFile(id string) string { return filepath.Join(l.volumeRecords(), id+jsonExt) }
+func (l Layout) serverFile() string      { return l.meta(serverKey + jsonExt) }
+func (l Layout) volumeRecords() string   { return l.meta("volumes") }
+func (l Layout) snapshotRecords() string { return l.meta("snapshots") }
+func (l Layout) nodeRecords() string     { return l.meta("nodes") }
+
+// volumeFile is a volume's record. Its name says the state, so that a new state alone costs one rename.
+func (l Layout) volumeFile(id string, s State) string {
+	ext := jsonExt
+	switch s {
+	case StateCreating:
+		ext = creatingExt
+	case StateDeleting:
+		ext = deletingExt
+	case StateReady, StateRetained:
+	}
+	return filepath.Join(l.volumeRecords(), id+ext)
+}
 
 func (l Layout) snapshotFile(id string) string { return filepath.Join(l.snapshotRecords(), id+jsonExt) }
 

@@ -85,7 +85,12 @@ type Snapshot struct {
 	ProjectID    uint32    `json:"projectID"`
 	State        State     `json:"state"`
 	Created      time.Time `json:"created"`
+	// Consistency is PerFile: each file is as it was at one moment, two files need not be of the same moment.
+	Consistency string `json:"consistency,omitempty"`
 }
+
+// PerFile is how consistent a snapshot is.
+const PerFile = "PerFile"
 
 // Grant is one node's right to use one volume.
 type Grant struct {

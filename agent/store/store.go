@@ -25,6 +25,7 @@ type Store struct {
 	server    Server
 	ids       counters
 	volumes   map[string]Volume
+	exported  map[uint16]bool // export ids of volumes
 	snapshots map[string]Snapshot
 	nodes     map[string]Node
 }
@@ -52,7 +53,7 @@ func Open(root string, first Init) (*Store, error) {
 	if err := s.makeDirectories(); err != nil {
 		return nil, err
 	}
-	if s.volumes, err = readAll(s.volumeRecords(), decodeVolume); err != nil {
+	if s.volumes, err = s.readVolumes(); err != nil {
 		return nil, err
 	}
 	if s.snapshots, err = readAll(s.snapshotRecords(), decodeSnapshot); err != nil {
@@ -60,6 +61,10 @@ func Open(root string, first Init) (*Store, error) {
 	}
 	if s.nodes, err = readAll(s.nodeRecords(), decodeNode); err != nil {
 		return nil, err
+	}
+	s.exported = make(map[uint16]bool, len(s.volumes))
+	for _, v := range s.volumes {
+		s.exported[v.ExportID] = true
 	}
 	s.ids = newCounters(s.server)
 	return s, nil
@@ -113,69 +118,6 @@ func (s *Store) Server() Server {
 	defer s.mu.RUnlock()
 	return s.server
 }
-
-// Volume finds a record by id.
-func (s *Store) Volume(id string) (Volume, bool) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	v, ok := s.volumes[id]
-	return v, ok
-}
-
-// Volumes lists all records in order of their ids.
-func (s *Store) Volumes() []Volume {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return sorted(s.volumes)
-}
-
-// CountVolumes is how many records there are, in whatever state.
-func (s *Store) CountVolumes() int {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return len(s.volumes)
-}
-
-// SumVolumes adds up something of each record, in no order: a sorted list of thousands would cost more than the rest of a call.
-func (s *Store) SumVolumes(of func(Volume) int64) (sum int64) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, v := range s.volumes {
-		sum += of(v)
-	}
-	return sum
-}
-
-// PutVolume writes a record.
-func (s *Store) PutVolume(v Volume) error {
-	if !ValidID(v.ID) {
-		return fmt.Errorf("volume id %q", v.ID)
-	}
-	if err := s.write(s.volumeFile(v.ID), v); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.volumes[v.ID] = v
-	return nil
-}
-
-// RemoveVolume forgets a record.
-func (s *Store) RemoveVolume(id string) error {
-	if !ValidID(id) {
-		return fmt.Errorf("volume id %q", id)
-	}
-	if err := remove(s.volumeFile(id)); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.volumes, id)
-	return nil
-}
-
-// ArchiveRecord writes a volume's last record beside its data in the archive, for people.
-func (s *Store) ArchiveRecord(v Volume) error { return s.write(s.archiveFile(v.Discarded()), v) }
 
 // Snapshot finds a record by id.
 func (s *Store) Snapshot(id string) (Snapshot, bool) {

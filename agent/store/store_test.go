@@ -85,7 +85,7 @@ func TestOpenRefuses(t *testing.T) {
 func TestABrokenRecordIsAnError(t *testing.T) {
 	root := t.TempDir()
 	s := openStore(t, root)
-	if err := os.WriteFile(s.volumeFile(ID("a")), []byte(`{"id":"../../etc"}`), 0o600); err != nil {
+	if err := os.WriteFile(s.volumeFile(ID("a"), StateReady), []byte(`{"id":"../../etc"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := Open(root, Init{}); err == nil {

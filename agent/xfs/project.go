@@ -1,6 +1,7 @@
 package xfs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"unsafe"
@@ -37,6 +38,9 @@ func setProject(dir *os.File, project uint32) error {
 	if err := ioctlAttributes(dir, getXattr, &a); err != nil {
 		return fmt.Errorf("read attributes of %s: %w", dir.Name(), err)
 	}
+	if a.Project == project && a.Flags&inheritProject != 0 {
+		return nil
+	}
 	a.Project = project
 	a.Flags |= inheritProject
 	if err := ioctlAttributes(dir, setXattr, &a); err != nil {
@@ -54,8 +58,10 @@ type Root struct {
 
 // MakeRoot makes an empty directory that is charged to a project. What a killed call left at the path is used again.
 func (*Filesystem) MakeRoot(path string, r Root) error {
-	if err := os.Mkdir(path, 0o700); err != nil && !os.IsExist(err) {
-		return err
+	// Every change of an attribute waits for the disk (wsync), so the directory begins with as many as it can.
+	err := unmasked(func() error { return unix.Mkdir(path, r.Mode&mkdirBits) })
+	if err != nil && !errors.Is(err, unix.EEXIST) {
+		return fmt.Errorf("make %s: %w", path, err)
 	}
 	dir, err := os.OpenFile(path, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -65,11 +71,5 @@ func (*Filesystem) MakeRoot(path string, r Root) error {
 	if err := setProject(dir, r.Project); err != nil {
 		return err
 	}
-	if err := dir.Chown(int(r.UID), int(r.GID)); err != nil {
-		return err
-	}
-	if err := unix.Fchmod(int(dir.Fd()), r.Mode); err != nil { // last: chown clears setuid and setgid
-		return fmt.Errorf("set mode of %s: %w", path, err)
-	}
-	return nil
+	return setOwnerAndMode(dir, r.UID, r.GID, r.Mode)
 }
