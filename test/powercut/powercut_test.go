@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	cuts = 20
+	defaultCuts = 20 // POWER_CUTS is another number
 	// Acknowledgements that a life gets before the power goes, at least and at most.
 	fewest, most = 20, 120
 	lifetime     = 8 * time.Minute
@@ -52,6 +52,10 @@ func TestPowerCuts(t *testing.T) {
 		t.Fatal(err)
 	}
 	disk.Close()
+	cuts := defaultCuts
+	if n, err := strconv.Atoi(os.Getenv("POWER_CUTS")); err == nil {
+		cuts = n
+	}
 	lives := ""
 	total := map[string]int64{}
 	for i := range cuts + 1 { // the last life verifies the last cut
