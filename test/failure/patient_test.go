@@ -199,7 +199,7 @@ type row struct {
 var table []row
 
 func note(event string, r report, text string) {
-	table = append(table, row{event, r.longest("write"), r.longest("open", "rename", "mkdir"), r.longest("lock"), text})
+	table = append(table, row{event, r.longest("write"), r.longest(made...), r.longest("lock"), text})
 }
 
 func printTable() {

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/nfs-operator/nfs-operator/test/bench"
 )
 
 func contextOf(limit time.Duration) (context.Context, context.CancelFunc) {
@@ -20,6 +22,9 @@ func TestMain(m *testing.M) {
 	printTable()
 	os.Exit(code)
 }
+
+// made are the kinds of operations that need a name: new opens, which wait for grace.
+var made = []string{"open", "rename", "mkdir"}
 
 // killInPod kills the process of a pod's container whose command line begins so. Process 1 of a container cannot be
 // killed from inside it.
@@ -35,10 +40,16 @@ done; [ "$killed" = 1 ]`, uid, command))
 func TestProcessKilled(t *testing.T) {
 	s := setUp(t).newBackend(t, "moving", "shared-block", "")
 	p := newPatient(t, s, "killed")
-	r := p.survive(t, func() { s.killInPod(t, "ganesha.nfsd"); s.serving(t, "") })
-	note("kill -9 of Ganesha", r, "")
+	var writes, opens []float64
+	for range bench.MinRuns {
+		r := p.survive(t, func() { s.killInPod(t, "ganesha.nfsd"); s.serving(t, "") })
+		note("kill -9 of Ganesha", r, "")
+		writes, opens = append(writes, r.longest("write")), append(opens, r.longest(made...))
+	}
+	bench.Record(t, "gap_process_s", "Ganesha killed under a writer with fsync on another node", writes...)
+	bench.Record(t, "gap_open_s", "the same, for new files, renames and directories", opens...)
 	restarts := s.field(t, "{.status.containerStatuses[0].restartCount}")
-	r = p.survive(t, func() {
+	r := p.survive(t, func() {
 		s.killInPod(t, "/nfs-operator agent")
 		await(t, short, "the container is started again", func() error {
 			if now := s.field(t, "{.status.containerStatuses[0].restartCount}"); now == restarts {
@@ -54,7 +65,8 @@ func TestProcessKilled(t *testing.T) {
 func TestServerPodDeleted(t *testing.T) {
 	s := setUp(t).newBackend(t, "moving", "shared-block", "")
 	p := newPatient(t, s, "deleted")
-	for i := range 3 {
+	var writes []float64
+	for i := range bench.MinRuns {
 		uid := s.field(t, "{.metadata.uid}")
 		var begin time.Time
 		r := p.survive(t, func() {
@@ -66,7 +78,9 @@ func TestServerPodDeleted(t *testing.T) {
 			`{.metadata.creationTimestamp} {.status.conditions[?(@.type=="PodScheduled")].lastTransitionTime} {.status.containerStatuses[0].state.running.startedAt} {.status.conditions[?(@.type=="Ready")].lastTransitionTime}`))
 		t.Log(s.must(t, s.system("logs", s.pod(), "--timestamps")...))
 		note(fmt.Sprintf("server pod deleted (%d)", i+1), r, "")
+		writes = append(writes, r.longest("write"))
 	}
+	bench.Record(t, "gap_pod_s", "server pod deleted under a writer with fsync on another node", writes...)
 }
 
 // TestServerNodeLosesPower: the node comes back, and the server with it.
@@ -84,6 +98,7 @@ func TestServerNodeLosesPower(t *testing.T) {
 	})
 	// The writer's longest wait began before the power cut; what counts is how long it went on after the node was Ready.
 	after := r.waitAfter("write", ready)
+	bench.Record(t, "gap_node_s", "the server's node without power, then switched on again", after)
 	note("power-off and return of the server's node", r, fmt.Sprintf("%.1f s after its kubelet was Ready", after))
 }
 
