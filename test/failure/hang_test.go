@@ -38,8 +38,7 @@ func newWard(t *testing.T) ward {
 	w.node = c.otherNode(t, w.dead.node(t))
 	w.alive = c.newBackend(t, "steady-"+w.node, "local-block", w.node)
 	for claim, s := range map[string]server{"hang-staged": w.dead, "hang-doomed": w.dead, "hang-new": w.dead, "hang-alive": w.alive} {
-		c.apply(t, claimOf(claim, s.backend))
-		c.must(t, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=120s", "pvc/"+claim)
+		c.claim(t, claim, s)
 		volume := c.must(t, "get", "pvc", claim, "-o", "jsonpath={.spec.volumeName}")
 		w.handles[claim] = c.must(t, "get", "pv", volume, "-o", "jsonpath={.spec.csi.volumeHandle}")
 	}

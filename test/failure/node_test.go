@@ -31,7 +31,7 @@ func TestNodePluginRestarts(t *testing.T) {
 	s := c.newBackend(t, "moving", "shared-block", "")
 	node := c.otherNode(t, s.node(t))
 	for _, claim := range []string{"plugin-old", "plugin-new"} {
-		c.apply(t, claimOf(claim, s.backend))
+		c.claim(t, claim, s)
 	}
 	t.Cleanup(func() {
 		ctx, cancel := contextOf(long)
@@ -102,7 +102,8 @@ func TestClientNodeLosesPower(t *testing.T) {
 	s := c.newBackend(t, "moving", "shared-block", "")
 	node := c.otherNode(t, s.node(t))
 	for _, name := range []string{"client-stays", "client-goes"} {
-		c.apply(t, claimOf(name, s.backend)+"---\n"+workloadPod(name, name, node, "run", "/data"))
+		c.claim(t, name, s)
+		c.apply(t, workloadPod(name, name, node, "run", "/data"))
 	}
 	t.Cleanup(func() {
 		ctx, cancel := contextOf(long)

@@ -92,13 +92,21 @@ spec:
 `, name, class)
 }
 
+// claim makes a volume on a server. A pod that comes before it is bound is looked at again much later.
+func (c cluster) claim(t *testing.T, name string, s server) {
+	t.Helper()
+	c.apply(t, claimOf(name, s.backend))
+	c.must(t, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=180s", "pvc/"+name)
+}
+
 // newPatient starts the workload on a volume of the server: the writer on a node that is not the server's.
 func newPatient(t *testing.T, s server, name string) patient {
 	t.Helper()
 	p := patient{s.cluster, name, name + "-writer", name + "-contender"}
 	away := s.otherNode(t, s.node(t))
-	p.apply(t, claimOf(name, s.backend)+"---\n"+workloadPod(p.writer, name, away, "run", "/data"))
 	t.Cleanup(func() { p.remove(t) })
+	p.claim(t, name, s)
+	p.apply(t, workloadPod(p.writer, name, away, "run", "/data"))
 	p.running(t, p.writer)
 	p.apply(t, workloadPod(p.contender, name, s.node(t), "contend", "/data"))
 	p.running(t, p.contender)
