@@ -110,8 +110,8 @@ func newPatient(t *testing.T, s server, name string) patient {
 	p.running(t, p.writer)
 	p.apply(t, workloadPod(p.contender, name, s.node(t), "contend", "/data"))
 	p.running(t, p.contender)
-	p.progress(t, p.writer, 50, "write")
-	p.progress(t, p.contender, 10, "lock")
+	p.progress(t, p.writer, 20, "write")
+	p.progress(t, p.contender, 3, "lock")
 	return p
 }
 
@@ -178,8 +178,8 @@ func (p patient) survive(t *testing.T, happen func()) report {
 		}
 	}
 	happen()
-	r := p.progress(t, p.writer, 50, "write", "open", "rename", "mkdir")
-	c := p.progress(t, p.contender, 10, "lock")
+	r := p.progress(t, p.writer, 10, "write", "open", "rename", "mkdir")
+	c := p.progress(t, p.contender, 5, "lock")
 	if c.Stolen != 0 {
 		t.Errorf("the contender got %d locks that the writer holds", c.Stolen)
 	}

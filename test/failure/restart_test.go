@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,14 @@ func TestMain(m *testing.M) {
 // made are the kinds of operations that need a name: new opens, which wait for grace.
 var made = []string{"open", "rename", "mkdir"}
 
+// rounds is how often an event is repeated; FAILURE_ROUNDS is another number.
+func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("FAILURE_ROUNDS")); err == nil && n > 0 {
+		return n
+	}
+	return bench.MinRuns
+}
+
 // killInPod kills the process of a pod's container whose command line begins so. Process 1 of a container cannot be
 // killed from inside it.
 func (s server) killInPod(t *testing.T, command string) {
@@ -41,7 +50,7 @@ func TestProcessKilled(t *testing.T) {
 	s := setUp(t).newBackend(t, "moving", "shared-block", "")
 	p := newPatient(t, s, "killed")
 	var writes, opens []float64
-	for range bench.MinRuns {
+	for range rounds() {
 		r := p.survive(t, func() { s.killInPod(t, "ganesha.nfsd"); s.serving(t, "") })
 		note("kill -9 of Ganesha", r, "")
 		writes, opens = append(writes, r.longest("write")), append(opens, r.longest(made...))
@@ -66,7 +75,7 @@ func TestServerPodDeleted(t *testing.T) {
 	s := setUp(t).newBackend(t, "moving", "shared-block", "")
 	p := newPatient(t, s, "deleted")
 	var writes []float64
-	for i := range bench.MinRuns {
+	for i := range rounds() {
 		uid := s.field(t, "{.metadata.uid}")
 		var begin time.Time
 		r := p.survive(t, func() {
