@@ -14,7 +14,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -25,6 +28,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/csi/catalog"
 	"github.com/nfs-operator/nfs-operator/csi/driver"
 	"github.com/nfs-operator/nfs-operator/csi/server"
+	"github.com/nfs-operator/nfs-operator/csi/sweep"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 	"github.com/nfs-operator/nfs-operator/internal/pki"
 )
@@ -33,6 +37,7 @@ type csiControllerOptions struct {
 	csiAddress    string
 	tlsDir        string
 	namespace     string
+	pod           string
 	healthAddress string
 	logLevel      int
 }
@@ -48,7 +53,9 @@ func newCSIControllerCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&o.csiAddress, "csi-address", "unix:///csi/csi.sock", "`socket` at which the sidecars call")
 	flags.StringVar(&o.tlsDir, "tls-dir", names.DirTLS, "`directory` with tls.crt, tls.key and ca.crt")
-	flags.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of the operator, for the log")
+	flags.StringVar(&o.namespace, "namespace", os.Getenv("POD_NAMESPACE"), "`namespace` of the operator")
+	hostname, _ := os.Hostname() // the pod's name
+	flags.StringVar(&o.pod, "pod", hostname, "`name` of this replica, which no other has")
 	flags.StringVar(&o.healthAddress, "health-address", fmt.Sprintf(":%d", names.PortControllerHealth), "`address` of /livez, /readyz and /metrics")
 	flags.IntVar(&o.logLevel, "log-level", 0, "how much is logged: 0 what happened, 1 every call, 4 also the frequent ones")
 	return cmd
@@ -56,13 +63,27 @@ func newCSIControllerCommand() *cobra.Command {
 
 func (o csiControllerOptions) run(ctx context.Context) error {
 	log := csiLog(o.logLevel).WithValues("namespace", o.namespace)
-	resources, err := newCache()
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return fmt.Errorf("find the API server: %w", err)
+	}
+	scheme, err := controllerScheme()
+	if err != nil {
+		return err
+	}
+	// Two kinds, cluster-scoped. All else is read when it is needed, which is seldom.
+	resources, err := cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()})
+	if err != nil {
+		return err
+	}
+	live, err := client.New(config, client.Options{Scheme: scheme})
 	if err != nil {
 		return err
 	}
 	pool := agents.NewPool(pki.DirSource(o.tlsDir), nil)
 	defer pool.Close()
 	registry := csiRegistry()
+	known := catalog.New(resources, live)
 	var synced atomic.Bool
 	health := server.Health{
 		Address: o.healthAddress, Registry: registry,
@@ -82,9 +103,12 @@ func (o csiControllerOptions) run(ctx context.Context) error {
 			return err
 		}
 		synced.Store(true)
+		group.Go(func() error {
+			return o.sweep(ctx, config, sweep.New(known, pool, o.objects(live, log), sweep.NewMetrics(registry), log))
+		})
 		g := server.New(log, server.NewMetrics(registry))
 		csi.RegisterIdentityServer(g, driver.NewIdentity(func() bool { return true }))
-		csi.RegisterControllerServer(g, driver.NewController(catalog.New(resources), pool))
+		csi.RegisterControllerServer(g, driver.NewController(known, pool))
 		listener, err := server.Listen(ctx, o.csiAddress)
 		if err != nil {
 			return err
@@ -95,17 +119,22 @@ func (o csiControllerOptions) run(ctx context.Context) error {
 	return group.Wait()
 }
 
-// newCache makes the cache of what the controller reads: two kinds, cluster-scoped.
-func newCache() (cache.Cache, error) {
-	config, err := ctrl.GetConfig()
+// sweep looks for volumes that nobody knows of, on one of the replicas.
+func (o csiControllerOptions) sweep(ctx context.Context, config *rest.Config, sweeper *sweep.Sweeper) error {
+	clients, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("find the API server: %w", err)
+		return fmt.Errorf("make a client for leases: %w", err)
 	}
+	return sweep.Lead(ctx, clients, o.namespace, o.pod, sweeper.Run)
+}
+
+func (o csiControllerOptions) objects(live client.Client, log logr.Logger) *sweep.Objects {
+	return sweep.NewObjects(live, o.pod, log)
+}
+
+func controllerScheme() (*runtime.Scheme, error) {
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
-		return nil, err
-	}
-	return cache.New(config, cache.Options{Scheme: scheme, DefaultTransform: cache.TransformStripManagedFields()})
+	return scheme, errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme))
 }
 
 func waitForCache(ctx context.Context, resources cache.Cache) error {

@@ -13,6 +13,7 @@ type Change struct {
 	AnonymousUID, AnonymousGID *uint32
 	OnDelete                   *store.OnDelete
 	Inodes                     *int64 // 0 is the usual number for the size
+	MaxBytes                   *int64 // 0 is no limit; below the present size it forbids further growth
 }
 
 func badInodes(inodes int64) error {
@@ -25,6 +26,7 @@ func (c Change) apply(s store.Spec) store.Spec {
 	set(&s.AnonymousGID, c.AnonymousGID)
 	set(&s.OnDelete, c.OnDelete)
 	set(&s.Inodes, c.Inodes)
+	set(&s.MaxBytes, c.MaxBytes)
 	return s
 }
 
@@ -38,6 +40,9 @@ func set[T any](field *T, value *T) {
 func (e *Engine) Modify(ctx context.Context, id string, c Change) (store.Volume, error) {
 	if c.Inodes != nil && *c.Inodes != 0 && (*c.Inodes < store.MinInodes || *c.Inodes > store.MaxInodes) {
 		return store.Volume{}, badInodes(*c.Inodes)
+	}
+	if c.MaxBytes != nil && *c.MaxBytes < 0 {
+		return store.Volume{}, fmt.Errorf("%w: a limit is negative", ErrInvalid)
 	}
 	release, ok := e.locks.acquire(volumeKey(id))
 	if !ok {

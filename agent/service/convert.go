@@ -43,7 +43,7 @@ func specFrom(s *agentv1.VolumeSpec) (store.Spec, error) {
 }
 
 func changeFrom(req *agentv1.ModifyVolumeRequest) (engine.Change, error) {
-	c := engine.Change{AnonymousUID: req.AnonymousUid, AnonymousGID: req.AnonymousGid, Inodes: req.Inodes}
+	c := engine.Change{AnonymousUID: req.AnonymousUid, AnonymousGID: req.AnonymousGid, Inodes: req.Inodes, MaxBytes: req.MaxBytes}
 	if req.Squash != nil {
 		squash, ok := squashes[req.GetSquash()]
 		if !ok {

@@ -48,7 +48,8 @@ func TestEachShardHasItsOwnAndMoreComeWhileOthersServe(t *testing.T) {
 	got := w.backend().Status
 	w.Expect(got.ServingShards).To(Equal("3/3"))
 	w.Expect(got.Capacity.String()).To(Equal("30Gi"))
-	servers, err := catalog.New(w.c).Servers(t.Context(), w.name)
+	profile := &v1alpha1.StorageProfile{Spec: v1alpha1.StorageProfileSpec{BackendRef: v1alpha1.BackendReference{Name: w.name}}}
+	servers, err := catalog.New(w.c, w.c).Servers(t.Context(), profile)
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(servers).To(HaveLen(3), "the CSI controller places volumes on all of them")
 }

@@ -48,6 +48,10 @@ func TestRightsOfTheDriver(t *testing.T) {
 		{"csi-node", ours, "nfsbackends", nil, []string{"get", "list", "watch"}},
 		{"csi-controller", ours, "nfsbackends", []string{"get", "list", "watch"}, []string{"update", "patch", "delete"}},
 		{"csi-controller", ours, "storageprofiles", []string{"get", "list", "watch"}, []string{"update", "patch", "delete"}},
+		{"csi-controller", "", "namespaces", []string{"get"}, []string{"list", "watch", "patch"}},
+		{"csi-controller", "", "persistentvolumes", []string{"list"}, nil},
+		{"csi-controller", "", "persistentvolumeclaims", []string{"get"}, []string{"create", "delete"}},
+		{"csi-controller", "", "events", []string{"create"}, []string{"delete"}},
 		{"csi-controller", "", "secrets", nil, []string{"get", "list"}},
 		{"csi-controller", certificates, "certificatesigningrequests", nil, []string{"create", "get"}},
 	} {

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -28,13 +30,15 @@ type Server struct {
 	Deleting bool
 }
 
-// Catalog reads through a client, which should be a cache.
+// Catalog reads through a client, which should be a cache. What is seldom needed and too much to keep is read from the
+// API server itself.
 type Catalog struct {
 	reader client.Reader
+	live   client.Reader
 }
 
-// New makes a Catalog.
-func New(reader client.Reader) *Catalog { return &Catalog{reader: reader} }
+// New makes a Catalog of a cache of NFSBackends and StorageProfiles, and a client for the metadata of Namespaces.
+func New(cached, live client.Reader) *Catalog { return &Catalog{reader: cached, live: live} }
 
 // Profile finds a StorageProfile.
 func (c *Catalog) Profile(ctx context.Context, name string) (*v1alpha1.StorageProfile, error) {
@@ -45,11 +49,25 @@ func (c *Catalog) Profile(ctx context.Context, name string) (*v1alpha1.StoragePr
 	return profile, nil
 }
 
-// Servers lists the servers of a backend that have an address and that the manager has reached, in order of their numbers. There is at least one.
-func (c *Catalog) Servers(ctx context.Context, backend string) ([]Server, error) {
-	b := &v1alpha1.NFSBackend{}
-	if err := c.reader.Get(ctx, types.NamespacedName{Name: backend}, b); err != nil {
-		return nil, getError("NFSBackend", backend, err)
+// Servers lists the servers that volumes of a profile may lie on, in order. There is at least one.
+func (c *Catalog) Servers(ctx context.Context, profile *v1alpha1.StorageProfile) ([]Server, error) {
+	if selector := profile.Spec.BackendSelector; selector != nil {
+		list, err := c.list(ctx, func(b *v1alpha1.NFSBackend) bool { return selector.Matches(b.Labels) })
+		if err == nil && len(list) == 0 {
+			err = fmt.Errorf("server of an NFSBackend with labels %q, as StorageProfile %q selects them: %w, or not ready yet",
+				selector, profile.Name, ErrNotFound)
+		}
+		return list, err
+	}
+	return c.serversOf(ctx, profile.Spec.BackendRef.Name)
+}
+
+// serversOf lists the servers of a backend that have an address and that the manager has reached, in order of their
+// numbers. There is at least one.
+func (c *Catalog) serversOf(ctx context.Context, backend string) ([]Server, error) {
+	b, err := c.backend(ctx, backend)
+	if err != nil {
+		return nil, err
 	}
 	list := servers(b)
 	if len(list) == 0 {
@@ -58,8 +76,20 @@ func (c *Catalog) Servers(ctx context.Context, backend string) ([]Server, error)
 	return list, nil
 }
 
+func (c *Catalog) backend(ctx context.Context, name string) (*v1alpha1.NFSBackend, error) {
+	b := &v1alpha1.NFSBackend{}
+	if err := c.reader.Get(ctx, types.NamespacedName{Name: name}, b); err != nil {
+		return nil, getError("NFSBackend", name, err)
+	}
+	return b, nil
+}
+
 // AllServers lists the servers of all backends, in order.
 func (c *Catalog) AllServers(ctx context.Context) ([]Server, error) {
+	return c.list(ctx, func(*v1alpha1.NFSBackend) bool { return true })
+}
+
+func (c *Catalog) list(ctx context.Context, wanted func(*v1alpha1.NFSBackend) bool) ([]Server, error) {
 	var backends v1alpha1.NFSBackendList
 	if err := c.reader.List(ctx, &backends); err != nil {
 		return nil, fmt.Errorf("list NFSBackends: %w", err)
@@ -67,14 +97,16 @@ func (c *Catalog) AllServers(ctx context.Context) ([]Server, error) {
 	slices.SortFunc(backends.Items, func(a, b v1alpha1.NFSBackend) int { return cmp.Compare(a.Name, b.Name) })
 	var list []Server
 	for i := range backends.Items {
-		list = append(list, servers(&backends.Items[i])...)
+		if wanted(&backends.Items[i]) {
+			list = append(list, servers(&backends.Items[i])...)
+		}
 	}
 	return list, nil
 }
 
 // Server finds one server of a backend.
 func (c *Catalog) Server(ctx context.Context, shard volumeid.Shard) (Server, error) {
-	list, err := c.Servers(ctx, shard.Backend)
+	list, err := c.serversOf(ctx, shard.Backend)
 	if err != nil {
 		return Server{}, err
 	}
@@ -84,6 +116,23 @@ func (c *Catalog) Server(ctx context.Context, shard volumeid.Shard) (Server, err
 		}
 	}
 	return Server{}, fmt.Errorf("server %d of NFSBackend %q: %w", shard.Number, shard.Backend, ErrNotFound)
+}
+
+// NamespaceAllowed tells whether claims of a namespace may use a profile.
+func (c *Catalog) NamespaceAllowed(ctx context.Context, profile *v1alpha1.StorageProfile, namespace string) (bool, error) {
+	allowed := profile.Spec.AllowedNamespaces
+	if allowed == nil || slices.Contains(allowed.Names, namespace) {
+		return true, nil
+	}
+	if allowed.Selector == nil || namespace == "" {
+		return false, nil
+	}
+	n := &metav1.PartialObjectMetadata{}
+	n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	if err := c.live.Get(ctx, types.NamespacedName{Name: namespace}, n); err != nil {
+		return false, getError("Namespace", namespace, err)
+	}
+	return allowed.Selector.Matches(n.Labels), nil
 }
 
 func servers(b *v1alpha1.NFSBackend) []Server {

@@ -18,9 +18,10 @@ import (
 // Catalog is what the controller reads of the cluster; catalog.Catalog is one.
 type Catalog interface {
 	Profile(ctx context.Context, name string) (*v1alpha1.StorageProfile, error)
-	Servers(ctx context.Context, backend string) ([]catalog.Server, error)
+	Servers(ctx context.Context, profile *v1alpha1.StorageProfile) ([]catalog.Server, error)
 	AllServers(ctx context.Context) ([]catalog.Server, error)
 	Server(ctx context.Context, shard volumeid.Shard) (catalog.Server, error)
+	NamespaceAllowed(ctx context.Context, profile *v1alpha1.StorageProfile, namespace string) (bool, error)
 }
 
 // Agents connects to agents; agents.Pool does.
@@ -62,6 +63,7 @@ var controllerCapabilities = []csi.ControllerServiceCapability_RPC_Type{
 	csi.ControllerServiceCapability_RPC_LIST_SNAPSHOTS,
 	csi.ControllerServiceCapability_RPC_GET_SNAPSHOT,
 	csi.ControllerServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	csi.ControllerServiceCapability_RPC_MODIFY_VOLUME,
 }
 
 // ControllerGetCapabilities implements CSI.
@@ -107,7 +109,7 @@ func (c *Controller) create(ctx context.Context, r createVolume) (volumeid.Shard
 	if err != nil {
 		return volumeid.Shard{}, nil, err
 	}
-	s, err := c.place(ctx, r, profile.Spec.BackendRef.Name)
+	s, err := c.place(ctx, r, profile)
 	if err != nil {
 		return volumeid.Shard{}, nil, err
 	}
@@ -131,6 +133,10 @@ func (c *Controller) DeleteVolume(ctx context.Context, req *csi.DeleteVolumeRequ
 	if err != nil {
 		return &csi.DeleteVolumeResponse{}, nil // CSI: what cannot exist is deleted
 	}
+	if _, ok := v.Export(); ok {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s is a static export, which is not deleted with a PersistentVolume: set "+
+			"persistentVolumeReclaimPolicy of the PersistentVolume to Retain", v)
+	}
 	release, s, err := c.open(ctx, v)
 	if err != nil {
 		return nil, toStatus(err)
@@ -146,34 +152,6 @@ func (c *Controller) DeleteVolume(ctx context.Context, req *csi.DeleteVolumeRequ
 		return nil, toStatus(agentError(v.Shard, err))
 	}
 	return &csi.DeleteVolumeResponse{}, nil
-}
-
-// ControllerExpandVolume implements CSI. The server's quota is the size: nothing is left to do on the nodes.
-func (c *Controller) ControllerExpandVolume(ctx context.Context, req *csi.ControllerExpandVolumeRequest) (*csi.ControllerExpandVolumeResponse, error) {
-	if req.GetVolumeId() == "" {
-		return nil, invalid("volume_id is missing")
-	}
-	if req.GetCapacityRange() == nil {
-		return nil, invalid("capacity_range is missing")
-	}
-	required, limit, err := parseRange(req.GetCapacityRange())
-	if err != nil {
-		return nil, err
-	}
-	v, err := volumeid.ParseVolume(req.GetVolumeId())
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	release, s, err := c.open(ctx, v)
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	defer release()
-	expanded, err := s.agent.ExpandVolume(ctx, &agentv1.ExpandVolumeRequest{Id: v.ID, Bytes: required, LimitBytes: limit})
-	if err != nil {
-		return nil, toStatus(agentError(v.Shard, err))
-	}
-	return &csi.ControllerExpandVolumeResponse{CapacityBytes: expanded.GetSpec().GetBytes(), NodeExpansionRequired: false}, nil
 }
 
 // ValidateVolumeCapabilities implements CSI.
@@ -204,23 +182,23 @@ func (c *Controller) ControllerGetVolume(ctx context.Context, req *csi.Controlle
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	return &csi.ControllerGetVolumeResponse{
-		Volume: &csi.Volume{VolumeId: req.GetVolumeId(), CapacityBytes: v.GetSpec().GetBytes()},
-		Status: &csi.ControllerGetVolumeResponse_VolumeStatus{},
-	}, nil
+	return &csi.ControllerGetVolumeResponse{Volume: v, Status: &csi.ControllerGetVolumeResponse_VolumeStatus{}}, nil
 }
 
-func (c *Controller) volume(ctx context.Context, handle string) (*agentv1.Volume, error) {
+// volume finds a volume or static export, and says what it was found to be.
+func (c *Controller) volume(ctx context.Context, handle string) (*csi.Volume, error) {
 	id, err := volumeid.ParseVolume(handle)
 	if err != nil {
 		return nil, err
 	}
+	found := &csi.Volume{VolumeId: handle}
 	s, err := c.server(ctx, id.Shard)
 	if err != nil {
 		return nil, err
 	}
 	v, err := s.agent.GetVolume(ctx, &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: id.ID}})
-	return v, agentError(id.Shard, err)
+	found.CapacityBytes = v.GetSpec().GetBytes()
+	return found, agentError(id.Shard, err)
 }
 
 // open takes a volume's lock and finds its server.

@@ -24,27 +24,6 @@ func refuseNewVolume(ctx context.Context, s server, name string) error {
 	return agentError(s.Shard, err)
 }
 
-// refuseNewSnapshot is the same for snapshots.
-func refuseNewSnapshot(ctx context.Context, s server, name, volume string) error {
-	if !s.Deleting {
-		return nil
-	}
-	for after := ""; ; {
-		page, err := s.agent.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{SourceVolumeId: volume, AfterId: after})
-		if err != nil {
-			return agentError(s.Shard, err)
-		}
-		for _, one := range page.GetSnapshots() {
-			if one.GetName() == name {
-				return nil
-			}
-		}
-		if after = page.GetNextAfterId(); after == "" {
-			return beingDeleted(s)
-		}
-	}
-}
-
 func beingDeleted(s server) error {
 	return status.Errorf(codes.Unavailable, "NFSBackend %q is being deleted", s.Shard.Backend)
 }

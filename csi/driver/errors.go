@@ -90,6 +90,8 @@ func unmountError(err error) error {
 	return err
 }
 
+func isNotFound(err error) bool { return errors.Is(err, catalog.ErrNotFound) }
+
 func invalid(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/go-logr/logr"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -67,7 +68,7 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 	pool := fakeagent.Pool(byAddress)
 	t.Cleanup(pool.Close)
 	f.client = newClient(t, objects)
-	f.controller = NewController(catalog.New(f.client), pool)
+	f.controller = NewController(catalog.New(f.client, f.client), pool)
 
 	f.dir, f.events = t.TempDir(), &events{}
 	f.finder = finder{agents.NewNode(pool, hosts{}, "ns", nil), pool, &f.state}
@@ -157,7 +158,7 @@ func (f finder) Confirm(shard volumeid.Shard, address string) error {
 func newClient(t *testing.T, objects []client.Object) client.Client {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	if err := v1alpha1.AddToScheme(scheme); err != nil {
+	if err := errors.Join(v1alpha1.AddToScheme(scheme), corev1.AddToScheme(scheme)); err != nil {
 		t.Fatal(err)
 	}
 	all := append([]client.Object{

@@ -71,18 +71,30 @@ func compareShards(a, b volumeid.Shard) int {
 	return cmp.Or(cmp.Compare(a.Backend, b.Backend), cmp.Compare(a.Number, b.Number))
 }
 
+// begin reads where a list is to begin, and checks how many entries are wanted. parse reads a token.
+func begin(most int32, token string, parse func(string) (place, error)) (place, error) {
+	if most < 0 {
+		return place{}, invalid("max_entries is negative")
+	}
+	if token == "" {
+		return place{}, nil
+	}
+	from, err := parse(token)
+	if err != nil {
+		// By the specification: the caller should start again without a token.
+		return place{}, status.Error(codes.Aborted, "starting_token is not one of this driver's: list from the beginning")
+	}
+	return from, nil
+}
+
 // ListVolumes implements CSI.
 func (c *Controller) ListVolumes(ctx context.Context, req *csi.ListVolumesRequest) (*csi.ListVolumesResponse, error) {
-	if req.GetMaxEntries() < 0 {
-		return nil, invalid("max_entries is negative")
-	}
-	var from place
-	if token := req.GetStartingToken(); token != "" {
+	from, err := begin(req.GetMaxEntries(), req.GetStartingToken(), func(token string) (place, error) {
 		last, err := volumeid.ParseVolume(token)
-		if err != nil {
-			return nil, badToken()
-		}
-		from = place{last.Shard, last.ID}
+		return place{last.Shard, last.ID}, err
+	})
+	if err != nil {
+		return nil, err
 	}
 	servers, err := c.catalog.AllServers(ctx)
 	if err != nil {
@@ -112,9 +124,4 @@ func readVolumes(ctx context.Context, s server, after string, most int32) ([]*cs
 		}})
 	}
 	return entries, page.GetNextAfterId(), nil
-}
-
-// badToken is ABORTED by the specification: the caller should start again without a token.
-func badToken() error {
-	return status.Error(codes.Aborted, "starting_token is not one of this driver's")
 }

@@ -3,18 +3,20 @@ package driver
 import (
 	"context"
 	"slices"
+	"time"
 
-	"github.com/container-storage-interface/spec/lib/go/csi"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/csi/catalog"
 	"github.com/nfs-operator/nfs-operator/csi/volumeid"
-	"github.com/nfs-operator/nfs-operator/internal/names"
 )
+
+// strangerPatience is how long is waited for servers that a profile does not choose now, and may have chosen before.
+const strangerPatience = time.Second
 
 // server is a server of a backend with its agent.
 type server struct {
@@ -48,127 +50,170 @@ func (c *Controller) connectAll(list []catalog.Server) ([]server, error) {
 	return connected, nil
 }
 
-func (c *Controller) place(ctx context.Context, r createVolume, backend string) (server, error) {
-	s, err := c.choose(ctx, r, backend)
+// place finds the server for a new volume: where a former call has put it, for a repeated call must find the volume
+// wherever it lies, whatever the profile says now; its source's, for copies are made on the server; else the one with
+// the most room.
+func (c *Controller) place(ctx context.Context, r createVolume, p *v1alpha1.StorageProfile) (server, error) {
+	chosen, err := c.catalog.Servers(ctx, p)
 	if err != nil {
 		return server{}, err
+	}
+	if source, ok := r.source(); ok {
+		return c.placeCopy(ctx, r, p, source, chosen)
+	}
+	servers, err := c.connectAll(chosen)
+	if err != nil {
+		return server{}, err
+	}
+	s, v, err := c.find(ctx, r.name, servers)
+	if err != nil {
+		return server{}, err
+	}
+	if v != nil {
+		return again(ctx, s, r, v)
+	}
+	if err := c.admit(ctx, r, p); err != nil {
+		return server{}, err
+	}
+	return roomiest(ctx, servers, p.Name)
+}
+
+// placeCopy finds the server of a copy. It is its source's.
+func (c *Controller) placeCopy(ctx context.Context, r createVolume, p *v1alpha1.StorageProfile, source volumeid.Shard, chosen []catalog.Server) (server, error) {
+	s, err := c.server(ctx, source)
+	if err != nil {
+		return server{}, err
+	}
+	v, err := volumeNamed(ctx, s, r.name)
+	if err != nil {
+		return server{}, err
+	}
+	if v != nil {
+		return again(ctx, s, r, v)
+	}
+	if !slices.ContainsFunc(chosen, func(o catalog.Server) bool { return o.Shard.Backend == source.Backend }) {
+		return server{}, invalid("the source lies on NFSBackend %q, but StorageProfile %q makes volumes on NFSBackend %s: "+
+			"volumes are copied within a backend only", source.Backend, p.Name, backendsOf(chosen))
+	}
+	if s.Deleting {
+		return server{}, beingDeleted(s)
+	}
+	return s, c.admit(ctx, r, p)
+}
+
+func backendsOf(list []catalog.Server) string {
+	var all []string
+	for _, s := range list {
+		all = append(all, `"`+s.Shard.Backend+`"`)
+	}
+	slices.Sort(all)
+	return join(slices.Compact(all))
+}
+
+// volumeNamed is a server's volume of that name, be it half-made; nil if there is none.
+func volumeNamed(ctx context.Context, s server, name string) (*agentv1.Volume, error) {
+	v, err := s.agent.GetVolume(ctx, &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Name{Name: name}, AnyState: true})
+	if status.Code(err) == codes.NotFound {
+		return nil, nil
+	}
+	return v, agentError(s.Shard, err)
+}
+
+// again answers a repeated call with the server that has the volume.
+func again(ctx context.Context, s server, r createVolume, v *agentv1.Volume) (server, error) {
+	if profile := v.GetSpec().GetProfile(); profile != r.profile {
+		return server{}, status.Errorf(codes.AlreadyExists, "volume %q is there, and was made from StorageProfile %q", r.name, profile)
 	}
 	return s, refuseNewVolume(ctx, s, r.name)
 }
 
-// choose finds the server for a new volume: its source's, for copies are made on the server; where a former call has
-// put it, for a repeated call must find the volume wherever it lies; else the one with the most room.
-func (c *Controller) choose(ctx context.Context, r createVolume, backend string) (server, error) {
-	if source, ok := r.source(); ok {
-		if source.Backend != backend {
-			return server{}, invalid("the source lies on NFSBackend %q, but StorageProfile %q makes volumes on NFSBackend %q: "+
-				"volumes are copied within a backend only", source.Backend, r.profile, backend)
-		}
-		return c.server(ctx, source)
-	}
-	list, err := c.catalog.Servers(ctx, backend)
+// find looks for a volume on the servers that the profile chooses, all at once. One that cannot be asked might have it:
+// then a volume that no other has is not known not to exist. The other servers are asked too, for profiles are edited, but
+// not waited for: what one of them has forgotten to say becomes an orphan, which the sweep finds.
+func (c *Controller) find(ctx context.Context, name string, chosen []server) (server, *agentv1.Volume, error) {
+	all, err := c.catalog.AllServers(ctx)
 	if err != nil {
-		return server{}, err
+		return server{}, nil, err
 	}
-	servers, err := c.connectAll(list)
+	strangers, err := c.connectAll(slices.DeleteFunc(all, func(s catalog.Server) bool {
+		return !s.Serving || slices.ContainsFunc(chosen, func(o server) bool { return o.Shard == s.Shard })
+	}))
 	if err != nil {
-		return server{}, err
+		return server{}, nil, err
 	}
-	if len(servers) == 1 {
-		return servers[0], nil
-	}
-	return roomiest(ctx, servers, r.name)
-}
-
-// roomiest asks all servers at once. One that cannot be asked might have the volume already.
-func roomiest(ctx context.Context, servers []server, name string) (server, error) {
-	found := make([]bool, len(servers))
-	room := make([]int64, len(servers))
-	group, groupCtx := errgroup.WithContext(ctx)
-	for i, s := range servers {
-		group.Go(func() error {
-			_, err := s.agent.GetVolume(groupCtx, &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Name{Name: name}})
-			if status.Code(err) != codes.NotFound {
-				found[i] = err == nil
-				return agentError(s.Shard, err)
-			}
-			capacity, err := s.agent.GetCapacity(groupCtx, &agentv1.GetCapacityRequest{})
-			room[i] = capacity.GetAvailableBytes()
-			return agentError(s.Shard, err)
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return server{}, status.Errorf(codes.Unavailable, "look for volume %q: %s", name, status.Convert(err).Message())
-	}
-	best := -1
-	for i, s := range servers {
-		if found[i] {
-			return s, nil
-		}
-		if s.Serving && (best < 0 || room[i] > room[best]) {
-			best = i
-		}
-	}
-	if best < 0 {
-		return server{}, status.Errorf(codes.Unavailable, "no server of NFSBackend %q is ready", servers[0].Shard.Backend)
-	}
-	return servers[best], nil
-}
-
-// GetCapacity implements CSI. Servers that do not answer have nothing to offer now.
-func (c *Controller) GetCapacity(ctx context.Context, req *csi.GetCapacityRequest) (*csi.GetCapacityResponse, error) {
-	if err := checkParameters(req.GetParameters(), volumeParameters); err != nil {
-		return nil, err
-	}
-	if caps := req.GetVolumeCapabilities(); len(caps) > 0 {
-		if err := checkCapabilities(caps); err != nil {
-			return &csi.GetCapacityResponse{}, nil //nolint:nilerr // of such volumes there is no room for any
-		}
-	}
-	list, err := c.offered(ctx, req.GetParameters()[names.ParameterProfile])
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	list = slices.DeleteFunc(list, func(s catalog.Server) bool { return s.Deleting })
-	servers, err := c.connectAll(list)
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	room := make([]int64, len(servers))
+	servers := slices.Concat(chosen, strangers)
+	found, failed := make([]*agentv1.Volume, len(servers)), make([]error, len(servers))
 	var group errgroup.Group
 	for i, s := range servers {
 		group.Go(func() error {
-			if capacity, err := s.agent.GetCapacity(ctx, &agentv1.GetCapacityRequest{}); err == nil {
-				room[i] = max(capacity.GetAvailableBytes(), 0)
+			ctx, cancel := ctx, func() {}
+			if i >= len(chosen) {
+				ctx, cancel = context.WithTimeout(ctx, strangerPatience)
 			}
+			defer cancel()
+			found[i], failed[i] = volumeNamed(ctx, s, name)
 			return nil
 		})
 	}
 	_ = group.Wait()
-	return capacityOf(room), nil
+	for i, v := range found {
+		if v != nil {
+			return servers[i], v, nil
+		}
+	}
+	for _, err := range failed[:len(chosen)] {
+		if err != nil {
+			return server{}, nil, status.Errorf(codes.Unavailable, "look for volume %q, which may lie there: %s", name, status.Convert(err).Message())
+		}
+	}
+	return server{}, nil, nil
 }
 
-func (c *Controller) offered(ctx context.Context, profile string) ([]catalog.Server, error) {
-	if profile == "" {
-		return c.catalog.AllServers(ctx)
+// roomiest is the server with the most room of those that take new volumes.
+func roomiest(ctx context.Context, servers []server, profile string) (server, error) {
+	takers := slices.DeleteFunc(slices.Clone(servers), func(s server) bool { return s.Deleting || !s.Serving })
+	switch {
+	case len(takers) == 0 && slices.ContainsFunc(servers, func(s server) bool { return s.Deleting }):
+		i := slices.IndexFunc(servers, func(s server) bool { return s.Deleting })
+		return server{}, beingDeleted(servers[i])
+	case len(takers) == 0:
+		return server{}, status.Errorf(codes.Unavailable, "no server of StorageProfile %q is ready (NFSBackend %q)", profile, servers[0].Shard.Backend)
+	case len(takers) == 1:
+		return takers[0], nil
 	}
-	p, err := c.catalog.Profile(ctx, profile)
+	room, err := rooms(ctx, takers)
 	if err != nil {
-		return nil, err
+		return server{}, err
 	}
-	return c.catalog.Servers(ctx, p.Spec.BackendRef.Name)
+	best := 0
+	for i := range room {
+		if room[i] > room[best] {
+			best = i
+		}
+	}
+	return takers[best], nil
 }
 
-// capacityOf adds the servers' room up; a volume lies on one of them.
-func capacityOf(room []int64) *csi.GetCapacityResponse {
-	var sum, largest int64
-	for _, bytes := range room {
-		sum += bytes
-		largest = max(largest, bytes)
+// rooms asks all servers for their room at once. One that does not answer has none now; when all do not, the error is one
+// of theirs.
+func rooms(ctx context.Context, servers []server) ([]int64, error) {
+	room, failed := make([]int64, len(servers)), make([]error, len(servers))
+	var group errgroup.Group
+	for i, s := range servers {
+		group.Go(func() error {
+			capacity, err := s.agent.GetCapacity(ctx, &agentv1.GetCapacityRequest{})
+			room[i], failed[i] = max(capacity.GetAvailableBytes(), 0), agentError(s.Shard, err)
+			return nil
+		})
 	}
-	return &csi.GetCapacityResponse{
-		AvailableCapacity: sum,
-		MaximumVolumeSize: wrapperspb.Int64(largest),
-		MinimumVolumeSize: wrapperspb.Int64(smallestVolume),
+	_ = group.Wait()
+	for i, err := range failed {
+		if err != nil {
+			room[i] = -1
+		}
 	}
+	if len(servers) > 0 && !slices.Contains(failed, nil) {
+		return nil, failed[0]
+	}
+	return room, nil
 }

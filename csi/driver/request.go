@@ -52,6 +52,8 @@ type createVolume struct {
 	profile        string
 	claimNamespace string
 	claimName      string
+	modes          []csi.VolumeCapability_AccessMode_Mode
+	attributes     attributes
 	fromVolume     *volumeid.Volume
 	fromSnapshot   *volumeid.Snapshot
 }
@@ -64,10 +66,13 @@ func parseCreateVolume(req *csi.CreateVolumeRequest) (createVolume, error) {
 	if err := checkCapabilities(req.GetVolumeCapabilities()); err != nil {
 		return r, err
 	}
-	if len(req.GetMutableParameters()) > 0 {
-		return r, invalid("a volume attributes class is not supported")
+	for _, c := range req.GetVolumeCapabilities() {
+		r.modes = append(r.modes, c.GetAccessMode().GetMode())
 	}
 	var err error
+	if r.attributes, err = parseAttributes(req.GetMutableParameters()); err != nil {
+		return r, err
+	}
 	if r.required, r.limit, err = parseRange(req.GetCapacityRange()); err != nil {
 		return r, err
 	}
@@ -103,7 +108,7 @@ func (r *createVolume) parseParameters(parameters map[string]string) error {
 func checkParameters(parameters map[string]string, known []string) error {
 	for key, value := range parameters {
 		if !slices.Contains(known, key) {
-			return invalid("unknown parameter %.100q", key)
+			return invalid("unknown parameter %.100q: known are %s", key, strings.Join(known, ", "))
 		}
 		if problems := validation.IsDNS1123Subdomain(value); len(problems) > 0 {
 			return invalid("parameter %q: %.100q is not a name of a Kubernetes object", key, value)
@@ -122,6 +127,9 @@ func (r *createVolume) parseSource(source *csi.VolumeContentSource) error {
 		v, err := volumeid.ParseVolume(s.Volume.GetVolumeId())
 		if err != nil {
 			return err
+		}
+		if _, ok := v.Export(); ok {
+			return invalid("%s is a static export, and only volumes can be cloned", v)
 		}
 		r.fromVolume = &v
 	case *csi.VolumeContentSource_Snapshot:
@@ -163,10 +171,6 @@ func parseRange(r *csi.CapacityRange) (required, limit int64, err error) {
 
 // volumeSpec is what the agent will keep of the profile for the volume's whole life.
 func (r createVolume) volumeSpec(p *v1alpha1.StorageProfile) (*agentv1.VolumeSpec, error) {
-	bytes, err := r.size(p)
-	if err != nil {
-		return nil, err
-	}
 	// The API server has checked all of these; a profile that came past it is its owner's to mend.
 	mode, err := strconv.ParseUint(cmp.Or(p.Spec.Directory.Mode, "0777"), 8, 12)
 	if err != nil {
@@ -174,7 +178,7 @@ func (r createVolume) volumeSpec(p *v1alpha1.StorageProfile) (*agentv1.VolumeSpe
 	}
 	const nobody = 65534
 	spec := &agentv1.VolumeSpec{
-		Bytes: bytes, Mode: uint32(mode), Uid: id(p.Spec.Directory.UID, 0), Gid: id(p.Spec.Directory.GID, 0),
+		Bytes: r.bytes(p), Mode: uint32(mode), Uid: id(p.Spec.Directory.UID, 0), Gid: id(p.Spec.Directory.GID, 0),
 		Squash:       squash[p.Spec.Squash.Mode],
 		AnonymousUid: id(p.Spec.Squash.AnonymousUID, nobody), AnonymousGid: id(p.Spec.Squash.AnonymousGID, nobody),
 		OnDelete: onDelete[p.Spec.OnDelete], Profile: p.Name,
@@ -183,6 +187,7 @@ func (r createVolume) volumeSpec(p *v1alpha1.StorageProfile) (*agentv1.VolumeSpe
 	if p.Spec.MaxVolumeSize != nil {
 		spec.MaxBytes = p.Spec.MaxVolumeSize.Value()
 	}
+	r.attributes.apply(spec)
 	return spec, nil
 }
 
@@ -207,26 +212,22 @@ func id(value *int64, otherwise uint32) uint32 {
 	return uint32(*value)
 }
 
-// size is what the volume gets: what is required, within the profile's bounds.
-func (r createVolume) size(p *v1alpha1.StorageProfile) (int64, error) {
+// bytes is what the volume gets: what is required, or the usual size within the profile's bounds.
+func (r createVolume) bytes(p *v1alpha1.StorageProfile) int64 {
 	bytes := r.required
 	if bytes == 0 {
 		bytes = usualVolume
+		if least := p.Spec.MinVolumeSize; least != nil {
+			bytes = max(bytes, least.Value())
+		}
 		if r.limit > 0 {
 			bytes = min(bytes, r.limit)
 		}
-		if p.Spec.MaxVolumeSize != nil {
-			bytes = min(bytes, p.Spec.MaxVolumeSize.Value())
+		if most := p.Spec.MaxVolumeSize; most != nil {
+			bytes = min(bytes, most.Value())
 		}
 	}
-	bytes = max(bytes, smallestVolume)
-	if least := p.Spec.MinVolumeSize; least != nil && bytes < least.Value() {
-		return 0, status.Errorf(codes.OutOfRange, "%d bytes are less than the minVolumeSize (%s) of StorageProfile %q", bytes, least, p.Name)
-	}
-	if most := p.Spec.MaxVolumeSize; most != nil && bytes > most.Value() {
-		return 0, status.Errorf(codes.OutOfRange, "%d bytes are more than the maxVolumeSize (%s) of StorageProfile %q", bytes, most, p.Name)
-	}
-	return bytes, nil
+	return max(bytes, smallestVolume)
 }
 
 func checkCapabilities(capabilities []*csi.VolumeCapability) error {

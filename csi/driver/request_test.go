@@ -34,7 +34,7 @@ func TestParseCreateVolumeRefuses(t *testing.T) {
 		"empty claim":      {parameter(parameterClaimName, ""), codes.InvalidArgument, parameterClaimName},
 		"class parameters": {parameter("csi.storage.k8s.io/fstype", "ext4"), codes.InvalidArgument, "fstype"},
 		"mutable parameters": {
-			func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"a": "b"} }, codes.InvalidArgument, "attributes",
+			func(r *csi.CreateVolumeRequest) { r.MutableParameters = map[string]string{"tier": "gold"} }, codes.InvalidArgument, `"tier": known are anonymousGID`,
 		},
 		"block": {
 			func(r *csi.CreateVolumeRequest) {
@@ -149,6 +149,7 @@ func TestSize(t *testing.T) {
 		"nothing asked":           {want: gib},
 		"nothing asked but limit": {limit: 10 * mib, want: 10 * mib},
 		"nothing asked, small":    {most: "512Mi", want: 512 * mib},
+		"nothing asked, large":    {least: "2Gi", want: 2 * gib},
 		"at the bounds":           {required: gib, least: "1Gi", most: "1Gi", want: gib},
 		"below the minimum":       {required: gib - 1, least: "1Gi", code: codes.OutOfRange},
 		"above the maximum":       {required: gib + 1, most: "1Gi", code: codes.OutOfRange},
@@ -162,9 +163,10 @@ func TestSize(t *testing.T) {
 			if test.most != "" {
 				p.Spec.MaxVolumeSize = ptr.To(resource.MustParse(test.most))
 			}
-			got, err := createVolume{required: test.required, limit: test.limit}.size(p)
+			got := createVolume{required: test.required, limit: test.limit}.bytes(p)
+			err := checkSize(got, p)
 			wantCode(t, err, test.code)
-			if got != test.want {
+			if err == nil && got != test.want {
 				t.Errorf("got %d, want %d", got, test.want)
 			}
 			if err != nil && !strings.Contains(err.Error(), `StorageProfile "p"`) {
@@ -202,6 +204,74 @@ func FuzzParameters(f *testing.F) {
 			if strings.ContainsAny(name, "/\x00\n ") || strings.Contains(name, "..") || len(name) > 253 {
 				t.Fatalf("%q=%q came through as %q", key, value, name)
 			}
+		}
+	})
+}
+
+func TestAttributes(t *testing.T) {
+	given, err := parseAttributes(map[string]string{
+		"squash": "All", "anonymousUID": "0", "anonymousGID": "4294967294", "onDelete": "Retain", "inodes": "100000",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := &agentv1.VolumeSpec{Bytes: 1, Squash: agentv1.Squash_SQUASH_ROOT, AnonymousUid: 5}
+	given.apply(spec)
+	want := &agentv1.VolumeSpec{
+		Bytes: 1, Squash: agentv1.Squash_SQUASH_ALL, AnonymousGid: 4294967294, OnDelete: agentv1.OnDelete_ON_DELETE_RETAIN, Inodes: 100000,
+	}
+	if !proto.Equal(spec, want) {
+		t.Errorf("got %v, want %v", spec, want)
+	}
+	if usual, err := parseAttributes(map[string]string{"inodes": "default"}); err != nil || usual.inodes == nil || *usual.inodes != 0 {
+		t.Errorf("the usual number of inodes: %v, %v", usual.inodes, err)
+	}
+	for key, values := range map[string][]string{
+		"squash": {"", "none", "Nobody"}, "onDelete": {"", "delete", "Shred"},
+		"anonymousUID": {"", "-1", "4294967295", "root", "0x10", "1 "}, "anonymousGID": {"99999999999999"},
+		"inodes": {"", "0", "-5", "1e6", "9223372036854775808", "Default"},
+		"bytes":  {"1"}, "": {""}, "Squash": {"All"},
+	} {
+		for _, value := range values {
+			_, err := parseAttributes(map[string]string{key: value})
+			wantCode(t, err, codes.InvalidArgument)
+			if err != nil && !strings.Contains(err.Error(), `"`+key+`"`) {
+				t.Errorf("message %q does not name %q", err, key)
+			}
+		}
+	}
+}
+
+// FuzzAttributes proves that what is accepted is what was written.
+func FuzzAttributes(f *testing.F) {
+	for _, seed := range [][2]string{{"squash", "All"}, {"anonymousUID", "4294967295"}, {"inodes", "-1"}, {"onDelete", "Archive"}, {"x", "y"}} {
+		f.Add(seed[0], seed[1])
+	}
+	f.Fuzz(func(t *testing.T, key, value string) {
+		a, err := parseAttributes(map[string]string{key: value})
+		if err != nil {
+			if c := status.Code(err); c != codes.InvalidArgument {
+				t.Fatalf("%q=%q: %v", key, value, err)
+			}
+			return
+		}
+		spec := &agentv1.VolumeSpec{Inodes: -1}
+		a.apply(spec)
+		switch key {
+		case attributeInodes:
+			if spec.GetInodes() < 0 {
+				t.Fatalf("%q=%q became %d inodes", key, value, spec.GetInodes())
+			}
+		case attributeAnonymousUID, attributeAnonymousGID:
+			if spec.GetAnonymousUid() == 1<<32-1 || spec.GetAnonymousGid() == 1<<32-1 {
+				t.Fatalf("%q=%q became no id", key, value)
+			}
+		case attributeSquash, attributeOnDelete:
+			if spec.GetSquash() == 0 && spec.GetOnDelete() == 0 {
+				t.Fatalf("%q=%q became nothing", key, value)
+			}
+		default:
+			t.Fatalf("%q=%q was accepted", key, value)
 		}
 	})
 }

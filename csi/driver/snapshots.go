@@ -2,6 +2,7 @@ package driver
 
 import (
 	"context"
+	"slices"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
 	"google.golang.org/grpc/codes"
@@ -27,6 +28,9 @@ func (c *Controller) CreateSnapshot(ctx context.Context, req *csi.CreateSnapshot
 	if err != nil {
 		return nil, toStatus(err)
 	}
+	if _, ok := v.Export(); ok {
+		return nil, invalid("%s is a static export, and only volumes have snapshots", v)
+	}
 	key := "snapshot " + req.GetName()
 	if !c.locks.TryAcquire(key) {
 		return nil, busy(key)
@@ -36,14 +40,74 @@ func (c *Controller) CreateSnapshot(ctx context.Context, req *csi.CreateSnapshot
 	if err != nil {
 		return nil, toStatus(err)
 	}
-	if err := refuseNewSnapshot(ctx, s, req.GetName(), v.ID); err != nil {
+	release, err := c.admitSnapshot(ctx, s, req.GetName(), v.ID)
+	if err != nil {
 		return nil, toStatus(err)
 	}
+	defer release()
 	made, err := s.agent.CreateSnapshot(ctx, &agentv1.CreateSnapshotRequest{Name: req.GetName(), SourceVolumeId: v.ID})
 	if err != nil {
 		return nil, toStatus(agentError(v.Shard, err))
 	}
 	return &csi.CreateSnapshotResponse{Snapshot: snapshot(v.Shard, made)}, nil
+}
+
+// admitSnapshot refuses a new snapshot of a volume that has as many as its profile allows, or on a backend that is being
+// deleted. Snapshots that are counted are made one at a time: release ends that.
+func (c *Controller) admitSnapshot(ctx context.Context, s server, name, volume string) (release func(), err error) {
+	v, err := s.agent.GetVolume(ctx, &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: volume}})
+	// A snapshot outlives its volume, and its creation may be repeated.
+	if err != nil && status.Code(err) != codes.NotFound {
+		return nil, agentError(s.Shard, err)
+	}
+	p, err := c.profileOf(ctx, v)
+	if err != nil {
+		return nil, err
+	}
+	release = func() {}
+	limited := p != nil && p.Spec.Snapshots.MaxSnapshots != nil
+	if !limited && !s.Deleting {
+		return release, nil
+	}
+	if limited {
+		key := "snapshots of " + s.Shard.String() + "/" + volume
+		if !c.locks.TryAcquire(key) {
+			return nil, busy(key)
+		}
+		release = func() { c.locks.Release(key) }
+	}
+	names, err := snapshotsOf(ctx, s, volume)
+	switch {
+	case err != nil:
+	case slices.Contains(names, name):
+	case s.Deleting:
+		err = beingDeleted(s)
+	case len(names) >= int(*p.Spec.Snapshots.MaxSnapshots):
+		err = status.Errorf(codes.ResourceExhausted, "the volume has %d snapshots, and snapshots.maxSnapshots of StorageProfile %q is %d: "+
+			"delete one", len(names), p.Name, *p.Spec.Snapshots.MaxSnapshots)
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+// snapshotsOf lists the CSI names of a volume's snapshots.
+func snapshotsOf(ctx context.Context, s server, volume string) ([]string, error) {
+	var names []string
+	for after := ""; ; {
+		page, err := s.agent.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{SourceVolumeId: volume, AfterId: after, MaxEntries: agentPage})
+		if err != nil {
+			return nil, agentError(s.Shard, err)
+		}
+		for _, one := range page.GetSnapshots() {
+			names = append(names, one.GetName())
+		}
+		if after = page.GetNextAfterId(); after == "" {
+			return names, nil
+		}
+	}
 }
 
 // DeleteSnapshot implements CSI.
@@ -95,16 +159,12 @@ func (c *Controller) GetSnapshot(ctx context.Context, req *csi.GetSnapshotReques
 
 // ListSnapshots implements CSI.
 func (c *Controller) ListSnapshots(ctx context.Context, req *csi.ListSnapshotsRequest) (*csi.ListSnapshotsResponse, error) {
-	if req.GetMaxEntries() < 0 {
-		return nil, invalid("max_entries is negative")
-	}
-	var from place
-	if token := req.GetStartingToken(); token != "" {
+	from, err := begin(req.GetMaxEntries(), req.GetStartingToken(), func(token string) (place, error) {
 		last, err := volumeid.ParseSnapshot(token)
-		if err != nil {
-			return nil, badToken()
-		}
-		from = place{last.Shard, last.ID}
+		return place{last.Shard, last.ID}, err
+	})
+	if err != nil {
+		return nil, err
 	}
 	selected, ok := selectSnapshots(req)
 	if !ok {

@@ -16,7 +16,10 @@ import (
 // MaxShards is the number of servers that a backend can have.
 const MaxShards = 64
 
-const snapshotPrefix = "s-"
+const (
+	snapshotPrefix = "s-"
+	exportPrefix   = "e-"
+)
 
 // ErrInvalid is returned for a text that is no handle of ours.
 var ErrInvalid = errors.New("not a handle of " + names.Driver)
@@ -45,6 +48,9 @@ type Volume struct {
 	Shard Shard
 	ID    string
 }
+
+// Export is the name of the static export that this is the handle of.
+func (v Volume) Export() (name string, ok bool) { return strings.CutPrefix(v.ID, exportPrefix) }
 
 func (v Volume) String() string { return v.Shard.String() + "/" + v.ID }
 

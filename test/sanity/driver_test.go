@@ -123,7 +123,7 @@ func (m *machine) controller(t *testing.T) *driver.Controller {
 	).Build()
 	pool := agents.NewPool(m.source(t, pki.Identity{Role: pki.RoleController, Name: "csi-controller"}), nil)
 	t.Cleanup(pool.Close)
-	return driver.NewController(catalog.New(resources), pool)
+	return driver.NewController(catalog.New(resources, resources), pool)
 }
 
 // dns is the cluster's DNS.

@@ -623,7 +623,8 @@ type ModifyVolumeRequest struct {
 	AnonymousUid  *uint32   `protobuf:"varint,3,opt,name=anonymous_uid,json=anonymousUid,proto3,oneof" json:"anonymous_uid,omitempty"`
 	AnonymousGid  *uint32   `protobuf:"varint,4,opt,name=anonymous_gid,json=anonymousGid,proto3,oneof" json:"anonymous_gid,omitempty"`
 	OnDelete      *OnDelete `protobuf:"varint,5,opt,name=on_delete,json=onDelete,proto3,enum=nfsoperator.agent.v1.OnDelete,oneof" json:"on_delete,omitempty"`
-	Inodes        *int64    `protobuf:"varint,6,opt,name=inodes,proto3,oneof" json:"inodes,omitempty"` // 0 is the usual number for its size
+	Inodes        *int64    `protobuf:"varint,6,opt,name=inodes,proto3,oneof" json:"inodes,omitempty"`                     // 0 is the usual number for its size
+	MaxBytes      *int64    `protobuf:"varint,7,opt,name=max_bytes,json=maxBytes,proto3,oneof" json:"max_bytes,omitempty"` // 0 is no limit
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -696,6 +697,13 @@ func (x *ModifyVolumeRequest) GetOnDelete() OnDelete {
 func (x *ModifyVolumeRequest) GetInodes() int64 {
 	if x != nil && x.Inodes != nil {
 		return *x.Inodes
+	}
+	return 0
+}
+
+func (x *ModifyVolumeRequest) GetMaxBytes() int64 {
+	if x != nil && x.MaxBytes != nil {
+		return *x.MaxBytes
 	}
 	return 0
 }
@@ -2324,20 +2332,23 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x14\n" +
 	"\x05bytes\x18\x02 \x01(\x03R\x05bytes\x12\x1f\n" +
 	"\vlimit_bytes\x18\x03 \x01(\x03R\n" +
-	"limitBytes\"\xdb\x02\n" +
+	"limitBytes\"\x8b\x03\n" +
 	"\x13ModifyVolumeRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x129\n" +
 	"\x06squash\x18\x02 \x01(\x0e2\x1c.nfsoperator.agent.v1.SquashH\x00R\x06squash\x88\x01\x01\x12(\n" +
 	"\ranonymous_uid\x18\x03 \x01(\rH\x01R\fanonymousUid\x88\x01\x01\x12(\n" +
 	"\ranonymous_gid\x18\x04 \x01(\rH\x02R\fanonymousGid\x88\x01\x01\x12@\n" +
 	"\ton_delete\x18\x05 \x01(\x0e2\x1e.nfsoperator.agent.v1.OnDeleteH\x03R\bonDelete\x88\x01\x01\x12\x1b\n" +
-	"\x06inodes\x18\x06 \x01(\x03H\x04R\x06inodes\x88\x01\x01B\t\n" +
+	"\x06inodes\x18\x06 \x01(\x03H\x04R\x06inodes\x88\x01\x01\x12 \n" +
+	"\tmax_bytes\x18\a \x01(\x03H\x05R\bmaxBytes\x88\x01\x01B\t\n" +
 	"\a_squashB\x10\n" +
 	"\x0e_anonymous_uidB\x10\n" +
 	"\x0e_anonymous_gidB\f\n" +
 	"\n" +
 	"_on_deleteB\t\n" +
-	"\a_inodes\")\n" +
+	"\a_inodesB\f\n" +
+	"\n" +
+	"_max_bytes\")\n" +
 	"\x15ConfirmVolumesRequest\x12\x10\n" +
 	"\x03ids\x18\x01 \x03(\tR\x03ids\"\x18\n" +
 	"\x16ConfirmVolumesResponse\"^\n" +

@@ -220,6 +220,7 @@ func (a *Agent) ModifyVolume(_ context.Context, req *agentv1.ModifyVolumeRequest
 	set(&v.Spec.AnonymousGid, req.AnonymousGid)
 	set(&v.Spec.OnDelete, req.OnDelete)
 	set(&v.Spec.Inodes, req.Inodes)
+	set(&v.Spec.MaxBytes, req.MaxBytes)
 	a.volumes[req.GetId()] = v
 	return v, nil
 }

@@ -18,10 +18,6 @@ var reasons = []string{
 	"Controller Publish, UnpublishVolume not supported",
 	// The server's quota is the size: nothing is to be done on a node.
 	"NodeExpandVolume not supported",
-	// There is no VolumeAttributesClass for these volumes yet.
-	"Modify volume not supported",
-	"Modify Volume not supported",
-	"ControllerModifyVolume not supported",
 	// Snapshots can be used from every node.
 	"SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported",
 	// Snapshots of several volumes at one moment are not offered.
