@@ -52,11 +52,11 @@ func (e *env) cleanUp() {
 	k := e.Kubectl
 	ctx, cancel := cleanUpContext()
 	defer cancel()
-	if _, err := k.Run(ctx, "delete", "namespace", e.Namespace, "--timeout=300s"); err != nil {
+	if _, err := k.Run(ctx, "delete", "namespace", e.Namespace, "--timeout=600s"); err != nil {
 		e.t.Errorf("clean up: %v\n%s", err, k.Diagnose())
 		return
 	}
-	if _, err := k.Until(ctx, 5*time.Minute, "no PersistentVolume of "+e.Namespace+" is left", func(got string) bool {
+	if _, err := k.Until(ctx, 10*time.Minute, "no PersistentVolume of "+e.Namespace+" is left", func(got string) bool {
 		return !strings.Contains(got, e.Namespace+"/")
 	}, "get", "persistentvolumes", "-o", `jsonpath={range .items[*]}{.spec.claimRef.namespace}/{.metadata.name} {.status.phase}{"\n"}{end}`); err != nil {
 		e.t.Errorf("clean up: %v\n%s", err, k.Diagnose())
@@ -114,7 +114,7 @@ func (e *env) get(object, jsonpath string) string {
 // await waits until a question to kubectl has an answer that is accepted; what is the wish, for the error.
 func (e *env) await(what string, accept func(string) bool, args ...string) string {
 	e.t.Helper()
-	answer, err := e.Until(e.t.Context(), 5*time.Minute, what, accept, args...)
+	answer, err := e.Until(e.t.Context(), 10*time.Minute, what, accept, args...)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -125,7 +125,7 @@ func (e *env) await(what string, accept func(string) bool, args ...string) strin
 func (e *env) bound(claims ...string) string {
 	e.t.Helper()
 	for _, c := range claims {
-		e.do("wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=300s", "pvc/"+c)
+		e.do("wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=600s", "pvc/"+c)
 	}
 	return e.get("pvc/"+claims[len(claims)-1], "{.spec.volumeName}")
 }
@@ -133,7 +133,7 @@ func (e *env) bound(claims ...string) string {
 // ready waits until pods are ready.
 func (e *env) ready(pods ...string) {
 	e.t.Helper()
-	args := []string{"wait", "--for=condition=Ready", "--timeout=300s"}
+	args := []string{"wait", "--for=condition=Ready", "--timeout=600s"}
 	for _, p := range pods {
 		args = append(args, "pod/"+p)
 	}

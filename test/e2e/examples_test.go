@@ -144,7 +144,7 @@ func (e *env) script(ctx context.Context, settings, script string) (string, erro
 	if err := os.Symlink(program, filepath.Join(directory, "kubectl")); err != nil {
 		e.t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Minute)
 	defer cancel()
 	start := fmt.Sprintf("exec 2>&1\n%s\nkubectl config set-context --current --namespace=%s >/dev/null\n", settings, e.Namespace)
 	cmd := exec.CommandContext(ctx, "bash", "-c", start+script)

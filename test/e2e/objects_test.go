@@ -23,7 +23,7 @@ var serverPod = names.Shard(story.Backend, 0) + "-0"
 
 // cleanUpContext is for what runs after a test, whose own context is done by then.
 func cleanUpContext() (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.Background(), 12*time.Minute)
+	return context.WithTimeout(context.Background(), 25*time.Minute)
 }
 
 // newClaim asks for 64Mi, ReadWriteMany, of the class of config/samples; changes may say otherwise.
@@ -112,8 +112,8 @@ func (e *env) profile(suffix string, changes ...func(*v1alpha1.StorageProfileSpe
 		change(&p.Spec)
 	}
 	e.create(p)
-	e.atEnd("delete", "storageprofile", p.Name, "--ignore-not-found", "--timeout=300s")
-	e.do("wait", "--for=condition=Ready", "--timeout=300s", "storageprofile/"+p.Name)
+	e.atEnd("delete", "storageprofile", p.Name, "--ignore-not-found", "--timeout=600s")
+	e.do("wait", "--for=condition=Ready", "--timeout=600s", "storageprofile/"+p.Name)
 	return p.Name
 }
 

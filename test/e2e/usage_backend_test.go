@@ -22,7 +22,7 @@ func TestBackendDeleted(t *testing.T) {
 		return e.do(append([]string{"-n", systemNamespace}, args...)...)
 	}
 	ready := func() { t.Helper(); e.do("wait", "--for=condition=Ready", "--timeout=600s", object) }
-	inUse := func(is string) { t.Helper(); e.do("wait", "--for=condition=InUse="+is, "--timeout=300s", object) }
+	inUse := func(is string) { t.Helper(); e.do("wait", "--for=condition=InUse="+is, "--timeout=600s", object) }
 
 	e.create(b)
 	ready()
@@ -32,11 +32,11 @@ func TestBackendDeleted(t *testing.T) {
 	if message := e.refused("", "delete", object, "--wait=false"); !strings.Contains(message, "InUse") && !strings.Contains(message, "in use") && !strings.Contains(message, "holds") {
 		t.Errorf("deleting a backend that holds a volume is refused with %q", message)
 	}
-	e.do("delete", "pvc", "data", "--timeout=300s")
+	e.do("delete", "pvc", "data", "--timeout=600s")
 	inUse("False")
 
 	server := e.get(object, "{.status.shards[0].serverID}")
-	e.do("delete", object, "--timeout=300s")
+	e.do("delete", object, "--timeout=600s")
 	if left := inSystem("get", "statefulset,service,pod,secret,configmap", "-l", names.LabelBackend+"="+b.Name, "-o", "name"); left != "" {
 		t.Errorf("the deleted backend left %s", left)
 	}
@@ -50,7 +50,7 @@ func TestBackendDeleted(t *testing.T) {
 	if got := e.get(object, "{.status.shards[0].serverID}"); got != server {
 		t.Errorf("the backend made anew has the server %s, want that of the kept disk, %s", got, server)
 	}
-	e.do("delete", object, "--timeout=300s")
-	inSystem("wait", "--for=delete", disk, "--timeout=300s")
+	e.do("delete", object, "--timeout=600s")
+	inSystem("wait", "--for=delete", disk, "--timeout=600s")
 	e.releaseDisks(b.Name)
 }

@@ -46,12 +46,12 @@ func TestSnapshotAndRestore(t *testing.T) {
 	e.ready("a")
 	e.shell("a", "mkdir /data/d && echo before > /data/d/file && ln /data/d/file /data/link && sync")
 	e.snapshot("then", "data", class)
-	e.do("wait", "--for=jsonpath={.status.readyToUse}=true", "--timeout=300s", "volumesnapshot/then")
+	e.do("wait", "--for=jsonpath={.status.readyToUse}=true", "--timeout=600s", "volumesnapshot/then")
 	e.shell("a", "echo after > /data/d/file && touch /data/new && sync")
 
 	// The snapshot outlives its volume.
-	e.do("delete", "pod", "a", "--timeout=300s")
-	e.do("delete", "pvc", "data", "--timeout=300s")
+	e.do("delete", "pod", "a", "--timeout=600s")
+	e.do("delete", "pvc", "data", "--timeout=600s")
 	e.create(newClaim("restored", from(snapshotGroup, "VolumeSnapshot", "then"), ofSize("128Mi")), newPod("b", "restored"))
 	e.ready("b")
 	if got := e.shell("b", "cat /data/d/file /data/link; ls /data; df -k /data | tail -n 1 | awk '{print $(NF-4)}'"); got != "before\nbefore\nd\nlink\n131072" {
@@ -59,8 +59,8 @@ func TestSnapshotAndRestore(t *testing.T) {
 	}
 	e.shell("b", "echo mine > /data/d/file")
 	content := e.get("volumesnapshot/then", "{.status.boundVolumeSnapshotContentName}")
-	e.do("delete", "volumesnapshot", "then", "--timeout=300s")
-	e.do("wait", "--for=delete", "--timeout=300s", "volumesnapshotcontent/"+content)
+	e.do("delete", "volumesnapshot", "then", "--timeout=600s")
+	e.do("wait", "--for=delete", "--timeout=600s", "volumesnapshotcontent/"+content)
 	if got := e.shell("b", "cat /data/d/file"); got != "mine" {
 		t.Errorf("after the snapshot's deletion the restored volume holds %q", got)
 	}

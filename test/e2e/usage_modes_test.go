@@ -44,7 +44,7 @@ func TestReadWriteOnce(t *testing.T) {
 		t.Errorf("the pod on the second node is %s while the first node has the volume", phase)
 	}
 
-	e.do("delete", "pod", "first", "beside", "--timeout=300s")
+	e.do("delete", "pod", "first", "beside", "--timeout=600s")
 	e.ready("elsewhere")
 	if got := e.shell("elsewhere", "cat /data/file"); got != "first" {
 		t.Errorf("the pod on the second node reads %q", got)
@@ -63,9 +63,9 @@ func TestReadWriteOncePod(t *testing.T) {
 	e.create(newPod("second", "data"), newPod("past", "data", func(s *corev1.PodSpec) { s.NodeName = nodes[1] }))
 	e.event("pod/second", "ReadWriteOncePod")
 	e.event("pod/past", "FailedPrecondition")
-	e.do("delete", "pod", "second", "past", "--timeout=300s")
+	e.do("delete", "pod", "second", "past", "--timeout=600s")
 
-	e.do("delete", "pod", "first", "--timeout=300s")
+	e.do("delete", "pod", "first", "--timeout=600s")
 	e.create(newPod("third", "data"))
 	e.ready("third")
 	if got := e.shell("third", "cat /data/file"); got != "first" {

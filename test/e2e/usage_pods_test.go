@@ -29,7 +29,7 @@ func TestFSGroup(t *testing.T) {
 	if got := e.shell("first", "touch /data/file && stat -c '%u %g' /data/file && stat -c '%g %A' /data"); got != "1000 2000\n2000 drwxrwsrwx" {
 		t.Errorf("a file's owners, and the root's group and mode: %q", got)
 	}
-	e.do("delete", "pod", "first", "--timeout=300s")
+	e.do("delete", "pod", "first", "--timeout=600s")
 	// A file of another group shows whether the kubelet walks.
 	e.server("chgrp 4000 /data/by-claim/" + e.Namespace + "/data/file")
 	e.create(newPod("second", "data", on(node), as(corev1.FSGroupChangeOnRootMismatch)))
@@ -37,7 +37,7 @@ func TestFSGroup(t *testing.T) {
 	if got := e.shell("second", "stat -c %g /data/file"); got != "4000" {
 		t.Errorf("OnRootMismatch: the file's group is %s, so the kubelet has walked", got)
 	}
-	e.do("delete", "pod", "second", "--timeout=300s")
+	e.do("delete", "pod", "second", "--timeout=600s")
 	e.create(newPod("third", "data", on(node), as(corev1.FSGroupChangeAlways)))
 	e.ready("third")
 	if got := e.shell("third", "stat -c %g /data/file"); got != "2000" {
@@ -60,7 +60,7 @@ func TestSubPath(t *testing.T) {
 	if got := e.server("cd /data/by-claim/" + e.Namespace + "/data/ && find . -type f | sort && cat web/html/index.html"); got != "./logs/log\n./web/html/index.html\npage" {
 		t.Errorf("on the server: %q", got)
 	}
-	e.do("delete", "pod", "a", "--timeout=300s")
+	e.do("delete", "pod", "a", "--timeout=600s")
 }
 
 // TestStatefulSet scales 0-3-0-3: each replica finds its own volume again.
@@ -123,9 +123,9 @@ func TestGenericEphemeralVolume(t *testing.T) {
 	e.ready("a")
 	e.shell("a", "echo scratch > /data/file")
 	pv := e.bound("a-data")
-	e.do("delete", "pod", "a", "--timeout=300s")
-	e.do("wait", "--for=delete", "--timeout=300s", "pvc/a-data")
-	e.do("wait", "--for=delete", "--timeout=300s", "pv/"+pv)
+	e.do("delete", "pod", "a", "--timeout=600s")
+	e.do("wait", "--for=delete", "--timeout=600s", "pvc/a-data")
+	e.do("wait", "--for=delete", "--timeout=600s", "pv/"+pv)
 }
 
 // TestManyWriters is a Job of 20 pods at once on both nodes; each writes a file and a line to a common file, under a

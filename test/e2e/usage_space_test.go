@@ -47,7 +47,7 @@ func TestExpandInUse(t *testing.T) {
 		return []string{"patch", "pvc", "data", "--type=merge", "-p", `{"spec":{"resources":{"requests":{"storage":"` + size + `"}}}}`}
 	}
 	e.do(grow("128Mi")...)
-	e.do("wait", "--for=jsonpath={.status.capacity.storage}=128Mi", "--timeout=300s", "pvc/data")
+	e.do("wait", "--for=jsonpath={.status.capacity.storage}=128Mi", "--timeout=600s", "pvc/data")
 	e.await("df in the running pod says 128Mi", is("131072"), "exec", "a", "--", "sh", "-c", "df -k /data | tail -n 1 | awk '{print $(NF-4)}'")
 	e.shell("a", "dd if=/dev/zero of=/data/big bs=1M count=100 conv=fsync 2>&1")
 

@@ -48,9 +48,9 @@ func TestStaticVolume(t *testing.T) {
 	e.shell("a", "echo kept > /data/file")
 	pv := e.bound("old")
 	handle := e.get("pv/"+pv, "{.spec.csi.volumeHandle}")
-	e.do("delete", "pod", "a", "--timeout=300s")
-	e.do("delete", "pvc", "old", "--timeout=300s")
-	e.do("delete", "pv", pv, "--timeout=300s")
+	e.do("delete", "pod", "a", "--timeout=600s")
+	e.do("delete", "pvc", "old", "--timeout=600s")
+	e.do("delete", "pv", pv, "--timeout=600s")
 
 	static := e.name("static")
 	e.staticVolume(static, handle, "mountOptions: [acdirmin=11]\n  persistentVolumeReclaimPolicy: Retain")
@@ -62,17 +62,17 @@ func TestStaticVolume(t *testing.T) {
 	if got := e.shell("b", "grep ' /data ' /proc/mounts"); !strings.Contains(got, "acdirmin=11") {
 		t.Errorf("the mount option of the PersistentVolume is not in %q", got)
 	}
-	e.do("delete", "pod", "b", "--timeout=300s")
-	e.do("delete", "pvc", "new", "--timeout=300s")
+	e.do("delete", "pod", "b", "--timeout=600s")
+	e.do("delete", "pvc", "new", "--timeout=600s")
 
 	// Its owner wants it gone now: a PV with policy Delete and the annotation that external-provisioner looks for.
-	e.do("delete", "pv", static, "--timeout=300s")
+	e.do("delete", "pv", static, "--timeout=600s")
 	e.staticVolume(static, handle, "persistentVolumeReclaimPolicy: Delete")
 	e.do("annotate", "pv", static, "pv.kubernetes.io/provisioned-by="+names.Driver)
 	e.create(newClaim("last", volumeNamed(static)))
 	e.bound("last")
-	e.do("delete", "pvc", "last", "--timeout=300s")
-	e.do("wait", "--for=delete", "--timeout=300s", "pv/"+static)
+	e.do("delete", "pvc", "last", "--timeout=600s")
+	e.do("wait", "--for=delete", "--timeout=600s", "pv/"+static)
 	if got := e.server("ls /data/volumes"); strings.Contains(got, path.Base(handle)) {
 		t.Errorf("volume %s is still on the server", handle)
 	}
@@ -86,7 +86,7 @@ func TestUnknownHandle(t *testing.T) {
 	e.staticVolume(static, "shared/0/aaaaaaaaaaaaaaaa", "persistentVolumeReclaimPolicy: Retain")
 	e.create(newClaim("data", volumeNamed(static)), newPod("a", "data"))
 	e.event("pod/a", "aaaaaaaaaaaaaaaa")
-	e.do("delete", "pod", "a", "--timeout=300s")
+	e.do("delete", "pod", "a", "--timeout=600s")
 }
 
 // TestRetain: policy Retain keeps PV and data; a new claim takes them over when the old claim is struck out of the PV.
@@ -98,8 +98,8 @@ func TestRetain(t *testing.T) {
 	e.ready("a")
 	e.shell("a", "echo kept > /data/file")
 	pv := e.bound("first")
-	e.do("delete", "pod", "a", "--timeout=300s")
-	e.do("delete", "pvc", "first", "--timeout=300s")
+	e.do("delete", "pod", "a", "--timeout=600s")
+	e.do("delete", "pvc", "first", "--timeout=600s")
 	e.await("the PV is Released", is("Released"), "get", "pv", pv, "-o", "jsonpath={.status.phase}")
 
 	e.do("patch", "pv", pv, "--type=json", "-p", `[{"op":"remove","path":"/spec/claimRef"}]`)
@@ -122,8 +122,8 @@ func TestDelete(t *testing.T) {
 	if got := e.server("readlink /data/by-claim/" + e.Namespace + "/data"); path.Base(got) != id {
 		t.Errorf("by-claim leads to %q, want volume %s", got, id)
 	}
-	e.do("delete", "pvc", "data", "--timeout=300s")
-	e.do("wait", "--for=delete", "--timeout=300s", "pv/"+pv)
+	e.do("delete", "pvc", "data", "--timeout=600s")
+	e.do("wait", "--for=delete", "--timeout=600s", "pv/"+pv)
 	if got := e.server("ls /data/volumes /data/by-claim"); strings.Contains(got, id) || strings.Contains(got, e.Namespace) {
 		t.Errorf("the server still has the volume or its name:\n%s", got)
 	}

@@ -17,7 +17,7 @@ import (
 
 // patience is how long a step waits. It decides only when a claim counts as broken, so it is long: the nodes of a local cluster
 // share the machine with whatever else runs there.
-const patience = 5 * time.Minute
+const patience = 10 * time.Minute
 
 const (
 	// Backend is the NFSBackend of config/samples.
@@ -82,11 +82,11 @@ func (s *Story) Install(ctx context.Context) (string, error) {
 	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "apply", "--server-side", "-k", s.Repository+"/config/default"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Established", "--timeout=300s", "crd",
+	if _, err := k.Run(ctx, "wait", "--for=condition=Established", "--timeout=600s", "crd",
 		"nfsbackends.storage.nfs-operator.io", "storageprofiles.storage.nfs-operator.io", "nfsdrivers.storage.nfs-operator.io"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "rollout", "status", "deployment", "--timeout=300s"); err != nil {
+	if _, err := k.Run(ctx, "-n", names.DefaultNamespace, "rollout", "status", "deployment", "--timeout=600s"); err != nil {
 		return "", err
 	}
 	return k.Run(ctx, "-n", names.DefaultNamespace, "get", "deployment", "-o", "jsonpath={range .items[*]}{.metadata.name} {.status.readyReplicas}/{.spec.replicas} {end}")
@@ -97,10 +97,10 @@ func (s *Story) backendReady(ctx context.Context) (string, error) {
 	if _, err := k.Run(ctx, "apply", "--server-side", "-k", s.Repository+"/config/samples"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=300s", "nfsbackend/"+Backend, "storageprofile/"+Class); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=600s", "nfsbackend/"+Backend, "storageprofile/"+Class); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=300s", "nfsdriver/default"); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=600s", "nfsdriver/default"); err != nil {
 		return "", err
 	}
 	return k.Run(ctx, "get", "nfsbackend", Backend, "-o", "jsonpath=capacity {.status.capacity}, allocated {.status.allocated}, ganesha {.status.shards[0].ganeshaVersion} on {.status.shards[0].node}")
@@ -122,7 +122,7 @@ func (s *Story) claimBound(ctx context.Context) (string, error) {
 	if err := s.apply(ctx, claimManifest("1Gi")); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=300s", "pvc/"+claim); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=600s", "pvc/"+claim); err != nil {
 		return "", err
 	}
 	return k.Run(ctx, "get", "pvc", claim, "-o", "jsonpath={.spec.volumeName}, {.status.capacity.storage}")
@@ -133,7 +133,7 @@ func (s *Story) podsRunning(ctx context.Context) (string, error) {
 	if err := s.apply(ctx, podManifest(podA)+"---\n"+podManifest(podB)); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=300s", "pod/"+podA, "pod/"+podB); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=condition=Ready", "--timeout=600s", "pod/"+podA, "pod/"+podB); err != nil {
 		return "", err
 	}
 	nodes, err := k.Run(ctx, "get", "pod", podA, podB, "-o", "jsonpath={range .items[*]}{.spec.nodeName} {end}")
@@ -203,7 +203,7 @@ func (s *Story) expand(ctx context.Context) (string, error) {
 	if _, err := k.Run(ctx, "patch", "pvc", claim, "--type=merge", "-p", `{"spec":{"resources":{"requests":{"storage":"2Gi"}}}}`); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.capacity.storage}=2Gi", "--timeout=300s", "pvc/"+claim); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=jsonpath={.status.capacity.storage}=2Gi", "--timeout=600s", "pvc/"+claim); err != nil {
 		return "", err
 	}
 	return "status.capacity 2Gi", nil
@@ -294,13 +294,13 @@ func (s *Story) deleteClaim(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "delete", "pod", podA, podB, "--timeout=300s"); err != nil {
+	if _, err := k.Run(ctx, "delete", "pod", podA, podB, "--timeout=600s"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "delete", "pvc", claim, "--timeout=300s"); err != nil {
+	if _, err := k.Run(ctx, "delete", "pvc", claim, "--timeout=600s"); err != nil {
 		return "", err
 	}
-	if _, err := k.Run(ctx, "wait", "--for=delete", "pv/"+volume, "--timeout=300s"); err != nil {
+	if _, err := k.Run(ctx, "wait", "--for=delete", "pv/"+volume, "--timeout=600s"); err != nil {
 		return "", err
 	}
 	id := handle[strings.LastIndex(handle, "/")+1:]
@@ -336,9 +336,9 @@ func atLeast(n int) func(string) bool {
 
 // CleanUp removes what an earlier run that was interrupted left behind: the story's own pods and claim, nothing else.
 func (s *Story) CleanUp(ctx context.Context) error {
-	if _, err := s.Kubectl.Run(ctx, "delete", "pod", podA, podB, "--ignore-not-found", "--timeout=300s"); err != nil {
+	if _, err := s.Kubectl.Run(ctx, "delete", "pod", podA, podB, "--ignore-not-found", "--timeout=600s"); err != nil {
 		return err
 	}
-	_, err := s.Kubectl.Run(ctx, "delete", "pvc", claim, "--ignore-not-found", "--timeout=300s")
+	_, err := s.Kubectl.Run(ctx, "delete", "pvc", claim, "--ignore-not-found", "--timeout=600s")
 	return err
 }
