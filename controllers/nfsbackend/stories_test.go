@@ -131,23 +131,6 @@ func TestLostServiceComesBackWithItsAddress(t *testing.T) {
 	w.Expect(service.Spec.PublishNotReadyAddresses).To(BeTrue())
 }
 
-func TestEditedOperandsArePutBack(t *testing.T) {
-	w := newWorld(t)
-	w.create(nil)
-	w.ready(0)
-	set := &appsv1.StatefulSet{}
-	w.get(w.shard(), set)
-	set.Spec.Replicas = new(int32(0))
-	set.Labels["example.org/mine"] = "stays"
-	set.Spec.Template.Spec.Containers[0].Image = "example.org/other"
-	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
-	w.settle()
-	w.get(w.shard(), set)
-	w.Expect(*set.Spec.Replicas).To(BeEquivalentTo(1))
-	w.Expect(set.Spec.Template.Spec.Containers[0].Image).To(Equal(w.r.Image))
-	w.Expect(set.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
-}
-
 func TestChangedConfigurationReplacesThePod(t *testing.T) {
 	w := newWorld(t)
 	w.create(nil)

@@ -47,7 +47,7 @@ func (r *Authority) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	if state, err := r.Claim.State(ctx); err != nil || state != install.Ours {
 		return ctrl.Result{RequeueAfter: install.Interval}, err
 	}
-	ca, err := r.ensure(ctx)
+	ca, again, err := r.ensure(ctx)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -55,24 +55,32 @@ func (r *Authority) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: renewalInterval}, r.applyController(ctx, ca)
+	return ctrl.Result{RequeueAfter: again}, r.applyController(ctx, ca)
 }
 
-// ensure makes the authority once, and never writes over one that is there.
-func (r *Authority) ensure(ctx context.Context) (*pki.Authority, error) {
+// ensure makes the authority once, and never writes over one that is there, but for rotating it. It returns when to look again.
+func (r *Authority) ensure(ctx context.Context) (*pki.Authority, time.Duration, error) {
 	secret := &corev1.Secret{}
 	err := r.Uncached.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: names.SecretCA}, secret)
 	if apierrors.IsNotFound(err) {
-		return r.create(ctx)
+		ca, err := r.create(ctx)
+		return ca, renewalInterval, err
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get Secret %s: %w", names.SecretCA, err)
+		return nil, 0, fmt.Errorf("get Secret %s: %w", names.SecretCA, err)
 	}
-	ca, err := pki.LoadAuthority(authority.PairOf(secret))
-	if err != nil {
-		return nil, fmt.Errorf("load authority from Secret %s: %w", names.SecretCA, err)
+	if _, err := authority.Of(secret); err != nil {
+		return nil, 0, err
 	}
-	return ca, nil
+	if err := r.rotate(ctx, secret, time.Now()); err != nil {
+		return nil, 0, err
+	}
+	again := renewalInterval
+	if len(authority.NextOf(secret).Cert) > 0 {
+		again = rotationInterval
+	}
+	ca, err := authority.Of(secret)
+	return ca, again, err
 }
 
 func (r *Authority) create(ctx context.Context) (*pki.Authority, error) {

@@ -45,7 +45,7 @@ func TestRightsOfTheDriver(t *testing.T) {
 		{"csi-node", certificates, "certificatesigningrequests", []string{"create", "get"}, []string{"list", "watch", "update", "patch", "delete"}},
 		{"csi-node", "", "nodes", []string{"get"}, []string{"list", "watch", "patch"}},
 		{"csi-node", "", "secrets", nil, []string{"get", "list"}},
-		{"csi-node", ours, "nfsbackends", nil, []string{"get", "list", "watch"}},
+		{"csi-node", ours, "nfsbackends", []string{"get"}, []string{"list", "watch", "patch"}},
 		{"csi-controller", ours, "nfsbackends", []string{"get", "list", "watch"}, []string{"update", "patch", "delete"}},
 		{"csi-controller", ours, "storageprofiles", []string{"get", "list", "watch"}, []string{"update", "patch", "delete"}},
 		{"csi-controller", "", "namespaces", []string{"get"}, []string{"list", "watch", "patch"}},
