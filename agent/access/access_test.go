@@ -294,7 +294,7 @@ func TestAMountFromAnyPortIsNotRefusedWhenItsNodeConnectsFromAPrivilegedOne(t *t
 	check := func() {
 		t.Helper()
 		f.wantClients("a", "10.0.0.1")
-		f.wantClients("b", "10.0.0.1 privileged")
+		f.wantClients("b", "10.0.0.1") // the kernel mounts it over the connection that a has made
 	}
 	check()
 	f.announce(privileged, 3, grants)
@@ -305,11 +305,34 @@ func TestAMountFromAnyPortIsNotRefusedWhenItsNodeConnectsFromAPrivilegedOne(t *t
 		t.Fatal(err)
 	}
 	check()
-	f.announce(anyPort, 5, grants) // now something on the way changes ports
-	f.wantClients("b", "10.0.0.1")
 	f.announce(privileged, 6, nil)
 	if err := f.open(privileged, "a", store.Grant{Generation: 7}); err != nil {
 		t.Fatal(err)
 	}
 	f.wantClients("a", "10.0.0.1 privileged")
+	f.announce(anyPort, 8, map[string]store.Grant{"a": {Generation: 7}}) // now something on the way changes ports
+	f.wantClients("a", "10.0.0.1")
+}
+
+func TestWhoWritesAndFromWhere(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	for node, g := range map[string]store.Grant{"n1": {Generation: 1}, "n2": {Generation: 1, ReadOnly: true}} {
+		if err := f.open(caller(node, "10.0.0.1:900"), "a", g); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for node, want := range map[string]bool{"n1": true, "n2": false, "n3": false} {
+		if f.Writes(node, store.ID("a")) != want || f.Writes(node, store.ID("b")) {
+			t.Errorf("%s writes to a: %v, to b: %v", node, !want, f.Writes(node, store.ID("b")))
+		}
+	}
+	if got := f.Unprivileged(); len(got) != 0 {
+		t.Errorf("unprivileged: %v", got)
+	}
+	if err := f.open(caller("n3", "10.0.0.3:40000"), "b", store.Grant{Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Unprivileged(); !slices.Equal(got, []string{"n3"}) {
+		t.Errorf("unprivileged: %v", got)
+	}
 }

@@ -35,20 +35,33 @@ func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (chan
 			maps.Copy(record.Grants, old.record.Grants)
 		}
 	}
-	g.PrivilegedPort = privileged(c, record.Grants, volume)
+	g.PrivilegedPort = privileged(c, record.Grants)
 	record.Grants[volume] = g
 	more, err := b.put(record)
 	return merge(changed, more), err
 }
 
 // privileged tells whether a grant may be confined to privileged ports. Not when the connection comes from another: something on the
-// way changes ports, those of mounts, too. And not when the grant that the node has for the volume is not confined: the mount that was
-// made with it would be refused, however the node connects now.
-func privileged(c Caller, had map[string]store.Grant, volume string) bool {
-	if g, ok := had[volume]; ok && !g.PrivilegedPort {
-		return false
+// way changes ports, those of mounts, too. And not while the node has any grant that is not confined: it may have mounted with it from
+// another port, and its kernel uses the connections of a first mount for all that follow (nfs_match_client does not look at ports).
+func privileged(c Caller, has map[string]store.Grant) bool {
+	for _, g := range has {
+		if !g.PrivilegedPort {
+			return false
+		}
 	}
 	return c.Privileged()
+}
+
+// kept are the grants that a node had before and still announces.
+func kept(had, announced map[string]store.Grant) map[string]store.Grant {
+	still := map[string]store.Grant{}
+	for id, g := range had {
+		if _, ok := announced[id]; ok {
+			still[id] = g
+		}
+	}
+	return still
 }
 
 func (b *Book) inService(volume string) bool {
@@ -126,12 +139,13 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 			}
 		}
 	}
+	confined := privileged(c, kept(had, a.Grants))
 	for id, g := range a.Grants {
 		if newer, ok := record.Grants[id]; ok && newer.Generation >= g.Generation {
 			continue
 		}
 		if b.inService(id) && len(b.rivals(c.Node, id, g)) == 0 {
-			g.PrivilegedPort = privileged(c, had, id)
+			g.PrivilegedPort = confined
 			record.Grants[id] = g
 		}
 	}
@@ -194,6 +208,35 @@ func (b *Book) Holders(volume string) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Sorted(maps.Keys(b.byVolume[volume]))
+}
+
+// Writes reports whether a node may write to a volume.
+func (b *Book) Writes(node, volume string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n, ok := b.nodes[node]
+	if !ok {
+		return false
+	}
+	g, ok := n.record.Grants[volume]
+	return ok && !g.ReadOnly
+}
+
+// Unprivileged are the nodes with a grant that is not confined to privileged ports, in order of their names.
+func (b *Book) Unprivileged() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var names []string
+	for name, n := range b.nodes {
+		for _, g := range n.record.Grants {
+			if !g.PrivilegedPort {
+				names = append(names, name)
+				break
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // Announcing are the nodes that have an announcement open, in order of their names.

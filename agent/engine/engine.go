@@ -46,6 +46,8 @@ type Filesystem interface {
 	SetLimits(project uint32, bytes, inodes int64) error
 	MakeRoot(path string, r xfs.Root) error
 	CopyTree(ctx context.Context, source, target string, project uint32, report func(files int)) error
+	HasGroup(directory string, gid uint32) (bool, error)
+	SetGroup(ctx context.Context, directory string, gid uint32) error
 	RemoveTree(ctx context.Context, parent, name string, pace func(context.Context) error) error
 }
 

@@ -28,8 +28,9 @@ type fakeFilesystem struct {
 	mu     sync.Mutex
 	total  int64
 	quotas map[uint32]xfs.Quota
-	fail   map[string]error // by method
-	gate   chan struct{}    // CopyTree waits for it, if there is one
+	fail   map[string]error  // by method
+	gate   chan struct{}     // CopyTree and SetGroup wait for it, if there is one
+	groups map[string]uint32 // by directory
 }
 
 func (f *fakeFilesystem) failing(method string) error {
@@ -88,6 +89,30 @@ func (f *fakeFilesystem) CopyTree(ctx context.Context, source, target string, pr
 	}
 	f.use(project, mib)
 	return f.failing("CopyTree")
+}
+
+func (f *fakeFilesystem) HasGroup(directory string, gid uint32) (bool, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	had, ok := f.groups[directory]
+	return ok && had == gid, nil
+}
+
+func (f *fakeFilesystem) SetGroup(ctx context.Context, directory string, gid uint32) error {
+	if f.gate != nil {
+		select {
+		case <-f.gate:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.groups == nil {
+		f.groups = map[string]uint32{}
+	}
+	f.groups[directory] = gid
+	return nil
 }
 
 func (f *fakeFilesystem) RemoveTree(_ context.Context, parent, name string, _ func(context.Context) error) error {

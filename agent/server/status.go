@@ -104,6 +104,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	}
 	st.Nodes = core.Access.Announcing()
 	st.GrantedNodes, st.GoneNodes = core.Access.Granted(), core.Access.Gone()
+	st.UnprivilegedNodes = core.Access.Unprivileged()
 	holds, err := core.Engine.Holdings()
 	if err != nil {
 		// An answer that the server serves and holds nothing could cost the disk.

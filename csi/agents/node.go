@@ -75,6 +75,23 @@ func (n *Node) Confirm(shard volumeid.Shard, address string) error {
 	return n.book.SetAddress(shard, address)
 }
 
+// Resolve finds the address of an external server, which an agent has named.
+func (n *Node) Resolve(ctx context.Context, host string) (string, error) {
+	if address, err := netip.ParseAddr(host); err == nil {
+		return address.Unmap().String(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	addresses, err := n.resolver.LookupNetIP(ctx, "ip", host)
+	if err == nil && len(addresses) == 0 {
+		err = &net.DNSError{Err: "no address", Name: host}
+	}
+	if err != nil {
+		return "", fmt.Errorf("find NFS server %.253q: %w", host, err)
+	}
+	return addresses[0].Unmap().String(), nil
+}
+
 // Silent is told that a shard's agent has not answered, and says for how long: since the first such call after the last
 // Confirm.
 func (n *Node) Silent(shard volumeid.Shard) time.Duration {

@@ -129,7 +129,7 @@ func addressOf(i int) string { return fmt.Sprintf("10.0.0.%d", i+1) }
 
 // finder finds the servers of the fixture without DNS.
 type finder struct {
-	*agents.Node // only for Silent
+	*agents.Node // only for Silent and Resolve
 
 	pool  *agents.Pool
 	state **nodestate.Store

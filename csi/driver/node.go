@@ -23,6 +23,7 @@ type NodeAgents interface {
 	Connect(ctx context.Context, shard volumeid.Shard) (agents.Connection, error)
 	Confirm(shard volumeid.Shard, address string) error
 	Silent(shard volumeid.Shard) time.Duration
+	Resolve(ctx context.Context, host string) (string, error)
 }
 
 // Announcer tells a shard's agent what this node has, in its own time; announce.Announcer is one.
@@ -53,6 +54,8 @@ type Node struct {
 	NodeConfig
 
 	locks keylock.Set
+	// told are the conflicts of mount options that were told.
+	told keylock.Set
 	// looks are the shards of which a file system is being asked how full it is: of a dead one the question hangs.
 	looks keylock.Set
 }
@@ -69,6 +72,7 @@ var nodeCapabilities = []csi.NodeServiceCapability_RPC_Type{
 	csi.NodeServiceCapability_RPC_STAGE_UNSTAGE_VOLUME,
 	csi.NodeServiceCapability_RPC_GET_VOLUME_STATS,
 	csi.NodeServiceCapability_RPC_SINGLE_NODE_MULTI_WRITER,
+	csi.NodeServiceCapability_RPC_VOLUME_MOUNT_GROUP,
 }
 
 // NodeGetCapabilities implements CSI.

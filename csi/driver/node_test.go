@@ -48,10 +48,23 @@ func (f *fixture) claim(t *testing.T, name string, mode csi.VolumeCapability_Acc
 
 func (f *fixture) stage(t *testing.T, c claim, flags ...string) error {
 	t.Helper()
-	_, err := f.node.NodeStageVolume(t.Context(), &csi.NodeStageVolumeRequest{
-		VolumeId: c.handle, StagingTargetPath: c.staging, VolumeCapability: capability(c.mode, flags...),
-	})
+	_, err := f.node.NodeStageVolume(t.Context(), stageRequest(c, flags...))
 	return err
+}
+
+func stageRequest(c claim, flags ...string) *csi.NodeStageVolumeRequest {
+	return &csi.NodeStageVolumeRequest{
+		VolumeId: c.handle, StagingTargetPath: c.staging, VolumeCapability: capability(c.mode, flags...),
+	}
+}
+
+func volumeidOf(t *testing.T, c claim) volumeid.Volume {
+	t.Helper()
+	v, err := volumeid.ParseVolume(c.handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
 }
 
 func (f *fixture) unstage(t *testing.T, c claim) error {
@@ -316,6 +329,10 @@ func TestStats(t *testing.T) {
 		_, err := stats(path)
 		wantCode(t, err, codes.NotFound)
 	}
+	f.agents[0].Before(func(string) error { return status.Error(codes.NotFound, "no such volume") })
+	_, err := stats(c.target)
+	wantCode(t, err, codes.NotFound)
+	f.agents[0].Before(nil)
 	f.stop[0]()
 	if resp, err := stats(c.target); err != nil || resp.GetUsage()[0].GetTotal() != 1000 {
 		t.Errorf("without the agent: %v, %v", resp, err)

@@ -19,6 +19,7 @@ type publish struct {
 	target       string
 	readOnly     bool
 	singleTarget bool
+	group        *uint32 // that is to read and write the volume
 }
 
 func parsePublish(req *csi.NodePublishVolumeRequest) (publish, error) {
@@ -42,10 +43,12 @@ func parsePublish(req *csi.NodePublishVolumeRequest) (publish, error) {
 		return publish{}, err
 	}
 	mode := req.GetVolumeCapability().GetAccessMode().GetMode()
-	return publish{
+	p := publish{
 		volume: v, staging: req.GetStagingTargetPath(), target: req.GetTargetPath(),
 		readOnly: req.GetReadonly() || readOnly(mode), singleTarget: singleTarget(mode),
-	}, nil
+	}
+	p.group, err = parseGroup(req.GetVolumeCapability(), v, p.readOnly)
+	return p, err
 }
 
 // key is what is locked: pods that share a volume do not wait for one another, unless only one may have it.
@@ -92,6 +95,9 @@ func (n *Node) publish(ctx context.Context, p publish) error {
 	}
 	if other := otherTarget(mounts, p, staged.Device); p.singleTarget && other != "" {
 		return status.Errorf(codes.FailedPrecondition, "volume %s admits one pod at a time, and is published at %s", p.volume, other)
+	}
+	if err := n.shareWithGroup(ctx, p); err != nil {
+		return uncertain(err)
 	}
 	if err := n.Mounter.MakeDir(p.target); err != nil {
 		return err

@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
@@ -32,6 +33,7 @@ type stage struct {
 	flags      []string
 	readOnly   bool
 	singleNode bool
+	group      *uint32 // that is to read and write the volume
 }
 
 func parseStage(req *csi.NodeStageVolumeRequest) (stage, error) {
@@ -54,9 +56,10 @@ func parseStage(req *csi.NodeStageVolumeRequest) (stage, error) {
 		readOnly: readOnly(mode), singleNode: singleNode(mode),
 	}
 	if s.readOnly {
-		s.flags = append([]string{"ro"}, s.flags...)
+		s.flags = append(slices.Clone(s.flags), "ro") // whatever the user's options say
 	}
-	return s, nil
+	s.group, err = parseGroup(req.GetVolumeCapability(), v, s.readOnly)
+	return s, err
 }
 
 func (s stage) record() nodestate.Volume {
@@ -136,7 +139,7 @@ func (n *Node) stage(ctx context.Context, s stage) error {
 	}
 	// Whatever the outcome, the agent is to know what this node has now.
 	defer n.Announcer.Changed(s.volume.Shard)
-	m, err := n.openAccess(ctx, agent, s, record)
+	m, err := n.prepare(ctx, agent, s, record)
 	if err != nil {
 		if pending {
 			return uncertain(err)
@@ -154,6 +157,25 @@ func (n *Node) stage(ctx context.Context, s stage) error {
 	return nil
 }
 
+// prepare does all that comes before the mount, and writes down what will be mounted.
+func (n *Node) prepare(ctx context.Context, agent agents.Connection, s stage, record nodestate.Volume) (mount.NFS, error) {
+	m, err := n.openAccess(ctx, agent, s, record)
+	if err != nil {
+		return m, err
+	}
+	if err := n.checkConnections(ctx, s.volume, m.Options); err != nil {
+		return m, err
+	}
+	if s.group != nil {
+		if err := setGroup(ctx, agent, s.volume, *s.group); err != nil {
+			return m, err
+		}
+	}
+	return m, n.State.Update(record.Handle, func(v *nodestate.Volume) {
+		v.Source, v.Options, v.Group = mount.Source(m.Address, m.Path), m.Options.Data, s.group
+	})
+}
+
 func (n *Node) openAccess(ctx context.Context, agent agents.Connection, s stage, record nodestate.Volume) (mount.NFS, error) {
 	client, err := n.Client()
 	if err != nil {
@@ -168,11 +190,17 @@ func (n *Node) openAccess(ctx context.Context, agent agents.Connection, s stage,
 	if err := n.Agents.Confirm(s.volume.Shard, agent.Address); err != nil {
 		return mount.NFS{}, err
 	}
-	options, err := mount.MakeOptions(agent.Address, opened.GetMountOptions(), s.flags)
+	address := agent.Address
+	if server := opened.GetServer(); server != "" {
+		if address, err = n.Agents.Resolve(ctx, server); err != nil {
+			return mount.NFS{}, status.Error(codes.Unavailable, err.Error())
+		}
+	}
+	options, err := mount.MakeOptions(address, opened.GetMountOptions(), s.flags)
 	if err != nil {
 		return mount.NFS{}, err
 	}
-	return mount.NFS{Address: agent.Address, Path: opened.GetPath(), Target: s.path, Options: options}, nil
+	return mount.NFS{Address: address, Path: opened.GetPath(), Target: s.path, Options: options}, nil
 }
 
 // failedMount strikes the volume out only when it is certainly not mounted.

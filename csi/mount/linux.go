@@ -39,12 +39,12 @@ func NewLinux() *Linux { return &Linux{program: child.Program} }
 // NFS implements Mounter.
 func (l *Linux) NFS(ctx context.Context, m NFS) error {
 	return l.run(ctx, child.Request{
-		Op: child.NFS, Source: source(m.Address, m.Path), Target: m.Target, Flags: m.Options.Flags, Data: m.Options.Data, Host: l.clientName,
+		Op: child.NFS, Source: Source(m.Address, m.Path), Target: m.Target, Flags: m.Options.Flags, Data: m.Options.Data, Host: l.clientName,
 	})
 }
 
-// source is what the kernel, like mount.nfs, takes and shows in mountinfo.
-func source(address, path string) string {
+// Source is what the kernel, like mount.nfs, takes and shows in mountinfo.
+func Source(address, path string) string {
 	if strings.Contains(address, ":") {
 		address = "[" + address + "]"
 	}

@@ -146,10 +146,10 @@ v4 fd000000000000000000000000000001  801 0:53 2b:7b no
 }
 
 func TestSource(t *testing.T) {
-	if got := source("10.0.0.1", "/x"); got != "10.0.0.1:/x" {
+	if got := Source("10.0.0.1", "/x"); got != "10.0.0.1:/x" {
 		t.Error(got)
 	}
-	if got := source("fd00::1", "/x"); got != "[fd00::1]:/x" {
+	if got := Source("fd00::1", "/x"); got != "[fd00::1]:/x" {
 		t.Error(got)
 	}
 }

@@ -38,6 +38,8 @@ type Agent struct {
 	calls         []string
 	before        func(method string) error
 	listener      *bufconn.Listener
+	server        string
+	groups        map[string]uint32
 }
 
 // New starts an agent with a disk of the given size; stop ends it.
@@ -45,6 +47,7 @@ func New(capacity int64) (agent *Agent, stop func()) {
 	a := &Agent{
 		capacity: capacity,
 		volumes:  map[string]*agentv1.Volume{}, snapshots: map[string]*agentv1.Snapshot{}, grants: map[string]*agentv1.Grant{},
+		groups: map[string]uint32{},
 	}
 	return a, a.Serve()
 }
@@ -385,7 +388,32 @@ func (a *Agent) OpenAccess(_ context.Context, req *agentv1.OpenAccessRequest) (*
 	}
 	a.change(id, func(v *agentv1.Volume) { v.Provisional, v.AskedSecondsAgo = false, 0 })
 	a.grants[id] = req.GetGrant()
-	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{"resvport"}}, nil
+	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{"resvport"}, Server: a.server}, nil
+}
+
+// ServeFrom has mounts made from another server than the agent's.
+func (a *Agent) ServeFrom(server string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.server = server
+}
+
+// SetGroup implements the contract.
+func (a *Agent) SetGroup(_ context.Context, req *agentv1.SetGroupRequest) (*agentv1.SetGroupResponse, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if g := a.grants[req.GetVolumeId()]; g == nil || g.GetReadOnly() {
+		return nil, status.Error(codes.FailedPrecondition, "not open for writing")
+	}
+	a.groups[req.GetVolumeId()] = req.GetGid()
+	return &agentv1.SetGroupResponse{}, nil
+}
+
+// Group is the group that may read and write a volume; 0 is none.
+func (a *Agent) Group(id string) uint32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.groups[id]
 }
 
 // Announce implements the contract.
