@@ -92,6 +92,7 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return announcer.Run(ctx) })
+	group.Go(func() error { return giveBackStartup(ctx, log) })
 	group.Go(func() error { return o.serve(ctx, log, dir, node) })
 	return group.Wait()
 }
