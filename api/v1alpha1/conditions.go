@@ -12,6 +12,9 @@ const (
 	ConditionStalled = "Stalled"
 	// ConditionInUse is True while an NFSBackend holds data or a node may have one of its volumes mounted.
 	ConditionInUse = "InUse"
+	// ConditionUnprivilegedNodes is True while connections of nodes to an NFSBackend's servers do not come from
+	// privileged ports, so that these nodes mount with noresvport.
+	ConditionUnprivilegedNodes = "UnprivilegedNodes"
 	// ConditionPaused is True while an annotation keeps the controller from changing anything; it is absent otherwise.
 	ConditionPaused = "Paused"
 	// ConditionReleased is there while an NFSBackend is being deleted and holds nothing: False while it is watched for a

@@ -64,6 +64,7 @@ func summarize(s *scope, err error) {
 		}
 		set.Set(v1alpha1.ConditionInUse, used, why.word, why.sentence)
 	}
+	setUnprivileged(s, set)
 	if s.judged {
 		setDeletion(s, set)
 	}
