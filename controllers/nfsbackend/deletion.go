@@ -153,7 +153,7 @@ func (r *Reconciler) releaseDisk(ctx context.Context, shard *shardState) error {
 	}
 	remove := shard.Backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete
 	if remove && shard.volume != nil {
-		if err := applyVolume(ctx, r.Client, server.ReleasedVolume(shard.Shard, shard.volume)); err != nil {
+		if err := applyVolume(ctx, r.Client, server.ReleasedVolume(shard.volume)); err != nil {
 			return err
 		}
 	}

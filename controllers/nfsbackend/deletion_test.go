@@ -183,6 +183,8 @@ func TestDeleteGivesTheDiskBack(t *testing.T) {
 	volume := &corev1.PersistentVolume{}
 	w.get(client.ObjectKey{Name: "disk-" + w.name}, volume)
 	w.Expect(volume.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimDelete))
+	w.Expect(volume.Labels).To(BeEmpty(), "it is not adopted by the next backend of this name")
+	w.Expect(volume.Annotations).NotTo(HaveKey(meta.AnnotationServerID))
 }
 
 func TestBackendThatNeverGotADiskCanBeDeleted(t *testing.T) {
@@ -378,4 +380,30 @@ func (w *world) annotate(key, value string) {
 			delete(b.Annotations, key)
 		}
 	})
+}
+
+// docs/uninstall.md, "To take back a deletion that waits": the object is replaced, its servers are not.
+func TestDeletionThatWaitsIsTakenBack(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(3)
+	service, pod := &corev1.Service{}, &corev1.Pod{}
+	w.get(w.shard(), service)
+	w.get(w.podKey(), pod)
+	w.delete()
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+
+	w.change(func(b *v1alpha1.NFSBackend) { b.Finalizers = nil })
+	w.Expect(w.backendGone()).To(BeTrue())
+	w.create(nil)
+	w.settle()
+	again, same := &corev1.Service{}, &corev1.Pod{}
+	w.get(w.shard(), again)
+	w.get(w.podKey(), same)
+	w.Expect(again.UID).To(Equal(service.UID))
+	w.Expect(same.UID).To(Equal(pod.UID))
+	w.Expect(w.backend().Status.Shards[0].Address).To(Equal(service.Spec.ClusterIP))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonServing))
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(BeEquivalentTo("True"))
 }

@@ -66,23 +66,21 @@ func (s Shard) volumeName() string {
 
 // ProtectedVolume is what we own of the disk's PersistentVolume: it survives its claim, whatever becomes of that.
 func ProtectedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
-	return volumeWithPolicy(s, volume, corev1.PersistentVolumeReclaimRetain)
-}
-
-// ReleasedVolume gives the PersistentVolume back the reclaim policy that it came with.
-func ReleasedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
-	return volumeWithPolicy(s, volume, formerPolicy(volume))
-}
-
-func volumeWithPolicy(s Shard, volume *corev1.PersistentVolume, policy corev1.PersistentVolumeReclaimPolicy) *corev1ac.PersistentVolumeApplyConfiguration {
 	protected := corev1ac.PersistentVolume(volume.Name).
 		WithLabels(s.labels()).
 		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(formerPolicy(volume))}).
-		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(policy))
+		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(corev1.PersistentVolumeReclaimRetain))
 	if s.ServerID != "" {
 		protected.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})
 	}
 	return protected
+}
+
+// ReleasedVolume gives the PersistentVolume back the reclaim policy that it came with. It takes our labels and notes off:
+// a disk that was to be deleted, and stays because its own policy is Retain, is not for the next backend of this name.
+func ReleasedVolume(volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
+	return corev1ac.PersistentVolume(volume.Name).
+		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(formerPolicy(volume)))
 }
 
 // MadeFor tells whether a disk was provisioned for this very claim, so that nothing can have been on it before.

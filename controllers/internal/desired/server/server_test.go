@@ -47,6 +47,11 @@ func TestGolden(t *testing.T) {
 	golden.Equal(t, "service-in-use", Service(s))
 	golden.Equal(t, "claim-in-use", Claim(s))
 	golden.Equal(t, "volume-protected", ProtectedVolume(s, testVolume()))
+
+	s.Backend.Spec.Server.Storage = v1alpha1.ServerStorage{Hosts: []v1alpha1.HostDevice{{Node: "metal-1", Device: "/dev/disk/by-id/nvme-eui.1"}}}
+	s.Hostname = "metal-1.example.org"
+	golden.Equal(t, "volume-of-host", HostVolume(s))
+	golden.Equal(t, "claim-of-host", Claim(s))
 }
 
 func TestAllServerFieldsReachThePod(t *testing.T) {
@@ -54,6 +59,7 @@ func TestAllServerFieldsReachThePod(t *testing.T) {
 	s.DiskOnNetwork = true
 	server := s.Backend.Spec.Server
 	server.NodeSelector = map[string]string{"disk": "fast"}
+	server.PriorityClassName, server.Spread = "system-cluster-critical", v1alpha1.SpreadRequired
 	server.Tolerations = []corev1.Toleration{{Key: "storage", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule}}
 	server.Resources = &corev1.ResourceRequirements{
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
@@ -151,7 +157,7 @@ func TestFormerPolicyIsNotedOnce(t *testing.T) {
 	s, volume := testShard(), testVolume()
 	volume.Annotations = ProtectedVolume(s, volume).Annotations
 	volume.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimRetain
-	if got := *ReleasedVolume(s, volume).Spec.PersistentVolumeReclaimPolicy; got != corev1.PersistentVolumeReclaimDelete {
+	if got := *ReleasedVolume(volume).Spec.PersistentVolumeReclaimPolicy; got != corev1.PersistentVolumeReclaimDelete {
 		t.Errorf("released with %s", got)
 	}
 }
