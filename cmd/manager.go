@@ -57,6 +57,7 @@ func runManager(ctx context.Context, options managerOptions) error {
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        controllers.Scheme(),
 		Cache:                         controllers.CacheOptions(options.namespace),
+		Client:                        controllers.ClientOptions(),
 		Metrics:                       managerMetrics(options.metricsAddress),
 		HealthProbeBindAddress:        options.healthAddress,
 		LeaderElection:                options.leaderElection,

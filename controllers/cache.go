@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	certificatesv1 "k8s.io/api/certificates/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
@@ -32,20 +34,29 @@ func CacheOptions(namespace string) cache.Options {
 	ours := labels.SelectorFromSet(labels.Set{names.LabelManagedBy: names.FieldOwner})
 	operand := cache.ByObject{Namespaces: map[string]cache.Config{namespace: {LabelSelector: ours}}}
 	return cache.Options{ByObject: map[client.Object]cache.ByObject{
-		&appsv1.StatefulSet{}:           operand,
-		&appsv1.Deployment{}:            operand,
-		&appsv1.DaemonSet{}:             operand,
-		&corev1.Pod{}:                   operand,
-		&corev1.Service{}:               operand,
-		&corev1.ConfigMap{}:             operand,
-		&corev1.Secret{}:                operand,
-		&corev1.PersistentVolumeClaim{}: operand,
-		&policyv1.PodDisruptionBudget{}: operand,
-		&corev1.PersistentVolume{}:      {Label: exists(names.LabelBackend)},
+		&appsv1.StatefulSet{}:                           operand,
+		&appsv1.Deployment{}:                            operand,
+		&appsv1.DaemonSet{}:                             operand,
+		&corev1.Pod{}:                                   operand,
+		&corev1.Service{}:                               operand,
+		&corev1.ConfigMap{}:                             operand,
+		&corev1.Secret{}:                                operand,
+		&corev1.PersistentVolumeClaim{}:                 operand,
+		&policyv1.PodDisruptionBudget{}:                 operand,
+		&admissionv1.ValidatingAdmissionPolicy{}:        {Label: ours},
+		&admissionv1.ValidatingAdmissionPolicyBinding{}: {Label: ours},
+		// The one definition that tells whether there are volume snapshots; not the schemas of the whole cluster.
+		snapshots.CRD():            {Field: fields.OneTermEqualSelector("metadata.name", snapshots.CRDName)},
+		&corev1.PersistentVolume{}: {Label: exists(names.LabelBackend)},
 		&certificatesv1.CertificateSigningRequest{}: {
 			Field: fields.OneTermEqualSelector("spec.signerName", names.SignerNode),
 		},
 	}}
+}
+
+// ClientOptions make the classes of snapshots, whose kind has no Go type here, come from the cache as all others do.
+func ClientOptions() client.Options {
+	return client.Options{Cache: &client.CacheOptions{Unstructured: true}}
 }
 
 func exists(label string) labels.Selector {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
@@ -29,7 +30,7 @@ import (
 func TestMain(m *testing.M) { testenv.Main(m) }
 
 // startManager runs all reconcilers with the caches and the rights that they have in a cluster.
-func startManager(t *testing.T, c client.Client) {
+func startManager(t *testing.T, c client.Client) *testenv.Requests {
 	t.Helper()
 	for _, file := range []string{"role.yaml", "manager.yaml"} {
 		for _, obj := range testenv.ReadObjects(t, "config", "rbac", file) {
@@ -44,8 +45,9 @@ func startManager(t *testing.T, c client.Client) {
 		UserName: "system:serviceaccount:" + testenv.Namespace + ":manager",
 		Groups:   []string{"system:serviceaccounts", "system:authenticated"},
 	}
+	requests := testenv.Record(config)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: Scheme(), Cache: CacheOptions(testenv.Namespace), Metrics: metricsserver.Options{BindAddress: "0"},
+		Scheme: Scheme(), Cache: CacheOptions(testenv.Namespace), Client: ClientOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
 		LeaderElection: true, LeaderElectionID: "nfs-operator-manager", LeaderElectionNamespace: testenv.Namespace,
 		LeaderElectionReleaseOnCancel: true,
 	})
@@ -69,15 +71,16 @@ func startManager(t *testing.T, c client.Client) {
 			t.Error("the manager does not end: does the service account lack a right to watch?")
 		}
 	})
+	return requests
 }
 
 // TestManager proves the watches and the rights: each object comes without a request for it, and comes back when it is
 // taken away.
 func TestManager(t *testing.T) {
 	g := NewWithT(t)
-	g.SetDefaultEventuallyTimeout(30 * time.Second)
+	g.SetDefaultEventuallyTimeout(patience)
 	c := testenv.Client(t)
-	startManager(t, c)
+	requests := startManager(t, c)
 	class := "local-block"
 	backend := &v1alpha1.NFSBackend{
 		ObjectMeta: metav1.ObjectMeta{Name: "shared"},
@@ -87,7 +90,9 @@ func TestManager(t *testing.T) {
 	}
 	profile := &v1alpha1.StorageProfile{
 		ObjectMeta: metav1.ObjectMeta{Name: "shared-rwx"},
-		Spec:       v1alpha1.StorageProfileSpec{BackendRef: v1alpha1.BackendReference{Name: "shared"}},
+		Spec: v1alpha1.StorageProfileSpec{
+			BackendRef: v1alpha1.BackendReference{Name: "shared"}, MaxVolumeSize: new(resource.MustParse("5Gi")),
+		},
 	}
 	g.Expect(c.Create(t.Context(), profile)).To(Succeed())
 	g.Expect(c.Create(t.Context(), backend)).To(Succeed())
@@ -98,6 +103,8 @@ func TestManager(t *testing.T) {
 		&appsv1.StatefulSet{}: shard, &corev1.Service{}: shard, &corev1.ConfigMap{}: shard, &corev1.Secret{}: shard,
 		&appsv1.Deployment{}: own(names.ComponentController), &appsv1.DaemonSet{}: own(names.ComponentNode),
 		&storagev1.StorageClass{}: {Name: "shared-rwx"}, &storagev1.CSIDriver{}: {Name: names.Driver},
+		&admissionv1.ValidatingAdmissionPolicy{}:        {Name: "nfs-operator-profile-shared-rwx"},
+		&admissionv1.ValidatingAdmissionPolicyBinding{}: {Name: "nfs-operator-profile-shared-rwx"},
 	}
 	for obj, key := range operands {
 		g.Eventually(func() error { return c.Get(t.Context(), key, obj) }).Should(Succeed(), "%T", obj)
@@ -115,7 +122,10 @@ func TestManager(t *testing.T) {
 		g.Expect(ready.Reason).To(Equal("BackendNotReady"))
 	}).Should(Succeed())
 
-	expectSilence(t, c)
+	expectSnapshots(t, c, profile)
+	expectSilence(t, c, requests)
+	expectRecreation(t, c, profile)
+	askForCertificate(t)
 	g.Expect(c.Delete(t.Context(), backend)).To(Succeed())
 	g.Eventually(func() bool {
 		err := c.Get(t.Context(), shard, &appsv1.StatefulSet{})
@@ -125,10 +135,11 @@ func TestManager(t *testing.T) {
 		err := c.Get(t.Context(), own(names.ComponentNode), &appsv1.DaemonSet{})
 		return client.IgnoreNotFound(err) == nil && err != nil
 	}).Should(BeTrue(), "nothing needs the driver any more")
+	expectRights(t, requests)
 }
 
 // expectSilence: when nobody changes anything, no object of ours gets a new version.
-func expectSilence(t *testing.T, c client.Client) {
+func expectSilence(t *testing.T, c client.Client, requests *testenv.Requests) {
 	t.Helper()
 	g := NewWithT(t)
 	versions := func() map[string]string {
@@ -156,5 +167,7 @@ func expectSilence(t *testing.T, c client.Client) {
 		return maps.Equal(last, before)
 	}).WithTimeout(20 * time.Second).WithPolling(3 * time.Second).MustPassRepeatedly(2).Should(BeTrue())
 	// More than two rounds of a backend that waits.
+	requests.Writes()
 	g.Consistently(versions).WithTimeout(12 * time.Second).WithPolling(time.Second).Should(Equal(before))
+	g.Expect(requests.Writes()).To(BeEmpty(), "nothing is written when nothing changes, not even in vain")
 }

@@ -298,9 +298,13 @@ type StorageProfileStatus struct {
 	CarriedOver *CarriedOver `json:"carriedOver,omitempty"`
 }
 
-// CarriedOver is labels and annotations on their way from a deleted object to the one in its place. An object has at
-// most 256 KiB of annotations; what exceeds these bounds is left behind.
+// CarriedOver is labels and annotations on their way from a deleted object to the one in its place. Those that exceed
+// these bounds are left behind.
 type CarriedOver struct {
+	// uid of the object that they were on.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	UID string `json:"uid,omitempty"`
 	// labels by key.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64

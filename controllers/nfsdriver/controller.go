@@ -18,12 +18,13 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/images"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 )
 
-// lookInterval is how often to look for what cannot be watched: CRDs of snapshots that come later, and the last
-// PersistentVolume that goes.
+// lookInterval is how often to look for what is not watched, for that would be the whole cluster's: the last
+// PersistentVolume and VolumeSnapshotContent that goes.
 const lookInterval = time.Minute
 
 // Reconciler reconciles NFSDriver/default, and makes it when there is none.
@@ -46,6 +47,8 @@ type scope struct {
 	driver *v1alpha1.NFSDriver
 	// needed says why the stack must exist; empty when it need not. Set by decide.
 	needed string
+	// conflict says why the CSIDriver cannot be what it should be; set by applyCSIDriver.
+	conflict string
 	// snapshots is whether the cluster has the CRDs of snapshots; set by applyStack.
 	snapshots bool
 	// controller and node are nil where they do not exist; set by observe.
@@ -133,6 +136,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if err := apply.Status(ctx, r.Client, s.before, s.driver); err != nil {
 		return err
 	}
-	r.announce(s)
+	conditions.Announce(r.Recorder, s.driver, s.before.Status.Conditions, s.driver.Status.Conditions,
+		reasonDeletionBlocked, reasonConflict, reasonApplyFailed)
 	return nil
 }

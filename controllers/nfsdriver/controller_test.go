@@ -15,8 +15,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
@@ -86,16 +84,7 @@ func (w *world) ready() metav1.Condition {
 	return *apimeta.FindStatusCondition(w.driver().Status.Conditions, v1alpha1.ConditionReady)
 }
 
-func (w *world) kstatus() status.Status {
-	w.t.Helper()
-	driver := w.driver()
-	driver.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NFSDriver"))
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(driver)
-	w.Expect(err).NotTo(HaveOccurred())
-	result, err := status.Compute(&unstructured.Unstructured{Object: object})
-	w.Expect(err).NotTo(HaveOccurred())
-	return result.Status
-}
+func (w *world) kstatus() status.Status { return testenv.KStatus(w.t, w.driver()) }
 
 func (w *world) stackExists() bool {
 	w.t.Helper()

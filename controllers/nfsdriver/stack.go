@@ -8,21 +8,17 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
-	storagev1ac "k8s.io/client-go/applyconfigurations/storage/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/driver"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
-
-var snapshotContents = schema.GroupVersionKind{Group: "snapshot.storage.k8s.io", Version: "v1", Kind: "VolumeSnapshotContent"}
 
 // pageSize bounds the memory of a look through all PersistentVolumes of the cluster.
 const pageSize = 500
@@ -52,7 +48,8 @@ func (r *Reconciler) find(ctx context.Context, key client.ObjectKey, obj client.
 }
 
 // decide says why the stack must exist. A node without its plugin cannot unmount, and without a CSIDriver the kubelet
-// waits for attachments that never come; so the stack stays for as long as the last trace of a volume.
+// waits for attachments that never come; so the stack stays for as long as the last trace of a volume. What is still
+// staged on a node needs no look of its own: an NFSBackend does not go while a node announces one of its volumes.
 func (r *Reconciler) decide(ctx context.Context, s *scope) error {
 	backends := &v1alpha1.NFSBackendList{}
 	if err := r.Client.List(ctx, backends); err != nil {
@@ -100,12 +97,11 @@ func (r *Reconciler) anyVolume(ctx context.Context) (string, error) {
 
 // anySnapshot is the name of a VolumeSnapshotContent of the driver, or empty.
 func (r *Reconciler) anySnapshot(ctx context.Context) (string, error) {
-	exists, err := r.haveSnapshots()
-	if err != nil || !exists {
+	if installed, err := snapshots.Installed(ctx, r.Client); err != nil || !installed {
 		return "", err
 	}
 	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(snapshotContents)
+	list.SetGroupVersionKind(snapshots.Contents)
 	if err := r.Uncached.List(ctx, list); err != nil {
 		return "", fmt.Errorf("list VolumeSnapshotContents: %w", err)
 	}
@@ -117,36 +113,32 @@ func (r *Reconciler) anySnapshot(ctx context.Context) (string, error) {
 	return "", nil
 }
 
-// haveSnapshots tells whether the cluster has the CRDs of volume snapshots.
-func (r *Reconciler) haveSnapshots() (bool, error) {
-	_, err := r.Client.RESTMapper().RESTMapping(snapshotContents.GroupKind(), snapshotContents.Version)
-	if apimeta.IsNoMatchError(err) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {
 	if err := r.ensureFinalizer(ctx, s); err != nil {
 		return err
 	}
-	if s.snapshots, err = r.haveSnapshots(); err != nil {
+	if s.snapshots, err = snapshots.Installed(ctx, r.Client); err != nil {
 		return err
 	}
-	stack := driver.Stack{Driver: s.driver, Namespace: r.Namespace, Images: r.Images, Snapshots: s.snapshots}
-	var errs []error
-	_, err = apply.Object(ctx, r.Client, &storagev1.CSIDriver{}, driver.CSIDriver(), storagev1ac.ExtractCSIDriver)
-	errs = append(errs, err)
-	wrote, err := apply.Object(ctx, r.Client, &appsv1.Deployment{}, driver.Controller(stack), appsv1ac.ExtractDeployment)
-	if wrote {
+	stack := driver.Stack{
+		Driver: s.driver, Namespace: r.Namespace, Images: r.Images.With(s.driver.Spec.Images), Snapshots: s.snapshots,
+	}
+	if err := r.applyCSIDriver(ctx, s); err != nil || s.conflict != "" {
+		return err
+	}
+	wroteController, errController := apply.Object(ctx, r.Client, &appsv1.Deployment{}, driver.Controller(stack), appsv1ac.ExtractDeployment)
+	if wroteController {
 		s.controller = nil // what was read is no longer true; the watch brings us back
 	}
-	errs = append(errs, err)
-	wrote, err = apply.Object(ctx, r.Client, &appsv1.DaemonSet{}, driver.Node(stack), appsv1ac.ExtractDaemonSet)
-	if wrote {
+	if errController == nil && upgrading(s) && s.node != nil && !controllerReady(s) {
+		s.node = nil
+		return nil // one after the other: a version whose controller does not start is kept off the nodes
+	}
+	wroteNode, errNode := apply.Object(ctx, r.Client, &appsv1.DaemonSet{}, driver.Node(stack), appsv1ac.ExtractDaemonSet)
+	if wroteNode {
 		s.node = nil
 	}
-	return errors.Join(append(errs, err)...)
+	return errors.Join(errController, errNode)
 }
 
 // ensureFinalizer holds the NFSDriver while there is a stack to be removed in order.

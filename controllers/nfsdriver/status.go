@@ -3,9 +3,6 @@ package nfsdriver
 import (
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
-	apimeta "k8s.io/apimachinery/pkg/api/meta"
-
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
 	"github.com/nfs-operator/nfs-operator/internal/version"
@@ -15,6 +12,7 @@ const (
 	reasonRunning         = "Running"
 	reasonNotNeeded       = "NotNeeded"
 	reasonRollingOut      = "RollingOut"
+	reasonConflict        = "CSIDriverNotOurs"
 	reasonDeletionBlocked = "DeletionBlocked"
 	reasonApplyFailed     = "ApplyFailed"
 )
@@ -29,7 +27,16 @@ func summarize(s *scope, err error) {
 		return
 	}
 	status.ObservedGeneration = s.driver.Generation
+	status.Snapshots = ""
+	if s.needed != "" {
+		status.Snapshots = v1alpha1.SnapshotsNotInstalled
+	}
+	if s.snapshots {
+		status.Snapshots = v1alpha1.SnapshotsSupported
+	}
 	switch {
+	case s.conflict != "":
+		set.Stalled(reasonConflict, s.conflict)
 	case s.needed == "":
 		set.Ready(reasonNotNeeded, "no NFSBackend exists, so the CSI driver is not deployed")
 	case !s.driver.DeletionTimestamp.IsZero():
@@ -41,15 +48,24 @@ func summarize(s *scope, err error) {
 }
 
 func setReadyFromStack(s *scope, set conditions.Setter) {
+	doing := "rolling out version " + version.Version
+	if upgrading(s) {
+		doing = fmt.Sprintf("upgrading from version %s to %s", s.driver.Status.Version, version.Version)
+	}
 	switch {
 	case !controllerReady(s):
-		set.Progressing(reasonRollingOut, "the CSI controller is not available yet")
+		set.Progressing(reasonRollingOut, doing+": the CSI controller is not available yet")
 	case !nodesReady(s):
-		set.Progressing(reasonRollingOut, fmt.Sprintf("the CSI node plugin is ready on %s nodes", s.driver.Status.Nodes))
+		set.Progressing(reasonRollingOut, fmt.Sprintf("%s: the CSI node plugin is ready on %s nodes", doing, s.driver.Status.Nodes))
 	default:
 		s.driver.Status.Version = version.Version
 		set.Ready(reasonRunning, fmt.Sprintf("the CSI driver runs; its node plugin is ready on %s nodes", s.driver.Status.Nodes))
 	}
+}
+
+// upgrading tells whether another version of the operator made what runs.
+func upgrading(s *scope) bool {
+	return s.driver.Status.Version != "" && s.driver.Status.Version != version.Version
 }
 
 // controllerReady asks for one replica: the second is for when the first fails.
@@ -74,18 +90,4 @@ func nodes(s *scope) string {
 		return ""
 	}
 	return fmt.Sprintf("%d/%d", s.node.Status.NumberReady, s.node.Status.DesiredNumberScheduled)
-}
-
-// announce tells people of transitions, in the words of the condition.
-func (r *Reconciler) announce(s *scope) {
-	before, after := s.before.Status.Conditions, s.driver.Status.Conditions
-	if !conditions.Changed(before, after, v1alpha1.ConditionReady) {
-		return
-	}
-	ready := apimeta.FindStatusCondition(after, v1alpha1.ConditionReady)
-	kind := corev1.EventTypeNormal
-	if ready.Reason == reasonDeletionBlocked || ready.Reason == reasonApplyFailed {
-		kind = corev1.EventTypeWarning
-	}
-	r.Recorder.Eventf(s.driver, nil, kind, ready.Reason, "Reconcile", "%s", ready.Message)
 }

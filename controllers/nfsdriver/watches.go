@@ -18,6 +18,7 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
@@ -38,6 +39,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&appsv1.DaemonSet{}, handler.EnqueueRequestsFromMapFunc(component(names.ComponentNode))).
 		Watches(&storagev1.CSIDriver{}, handler.EnqueueRequestsFromMapFunc(ownCSIDriver)).
 		Watches(&v1alpha1.NFSBackend{}, handler.EnqueueRequestsFromMapFunc(toDefault), builder.WithPredicates(comesOrGoes())).
+		WatchesMetadata(snapshots.CRD(), handler.EnqueueRequestsFromMapFunc(toDefault)).
 		Complete(r)
 }
 

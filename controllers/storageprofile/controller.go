@@ -1,10 +1,11 @@
-// Package storageprofile makes a StorageClass from each StorageProfile.
+// Package storageprofile makes from each StorageProfile a StorageClass, a VolumeSnapshotClass and an admission policy.
 package storageprofile
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -12,14 +13,18 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 )
 
-// Reconciler reconciles StorageProfiles. They have no finalizer: deleting one removes its class, and nothing else.
+// Reconciler reconciles StorageProfiles. They have no finalizer: deleting one removes what was made from it, and nothing
+// else.
 type Reconciler struct {
 	Client   client.Client
 	Recorder events.EventRecorder
 	Claim    install.Claim
+	// watchSnapshotClasses starts the watch of VolumeSnapshotClasses, whose CRD may come later; set by SetupWithManager.
+	watchSnapshotClasses func(context.Context) error
 }
 
 // scope is one pass over one StorageProfile.
@@ -28,18 +33,25 @@ type scope struct {
 	before *v1alpha1.StorageProfile
 	// profile is changed in its status only.
 	profile *v1alpha1.StorageProfile
-	// foreign is a class of the profile's name that is not ours; set by applyClass.
-	foreign *storagev1.StorageClass
-	// backend is nil where it does not exist; set by findBackend.
-	backend *v1alpha1.NFSBackend
+	// foreign is what of the profile's name is in the way and not ours; set by applyClass and applySnapshotClass.
+	foreign *foreign
+	// snapshotClass tells whether the class of snapshots is there; set by applySnapshotClass.
+	snapshotClass bool
+	// backends are those that the spec selects; set by findBackends.
+	backends []*v1alpha1.NFSBackend
 }
+
+// foreign is an object that is in the way.
+type foreign struct{ kind, name, madeBy, wayOut string }
 
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=storageprofiles,verbs=get;list;watch
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=storageprofiles/status,verbs=patch
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=storageprofiles/finalizers,verbs=update
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=snapshot.storage.k8s.io,resources=volumesnapshotclasses,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=get;list;watch;create;patch;delete
 
-// Reconcile brings the StorageClass of one StorageProfile to what its spec says.
+// Reconcile brings what is made from one StorageProfile to what its spec says.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.Result, reterr error) {
 	if state, err := r.Claim.State(ctx); err != nil || state != install.Ours {
 		return ctrl.Result{RequeueAfter: install.Interval}, err
@@ -49,13 +61,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !profile.DeletionTimestamp.IsZero() {
-		return ctrl.Result{}, nil // the class follows by its owner reference
+		return ctrl.Result{}, nil // what was made from it follows by its owner references
 	}
 	s := &scope{before: profile.DeepCopy(), profile: profile}
-	err := r.applyClass(ctx, s)
-	if err == nil {
-		err = r.findBackend(ctx, s)
-	}
+	err := r.reconcile(ctx, s)
 	summarize(s, err)
 	if patchErr := r.patchStatus(ctx, s); patchErr != nil {
 		err = patchErr
@@ -63,13 +72,25 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	return apply.Result(ctrl.Result{}, err)
 }
 
-func (r *Reconciler) findBackend(ctx context.Context, s *scope) error {
-	backend := &v1alpha1.NFSBackend{}
-	err := r.Client.Get(ctx, client.ObjectKey{Name: s.profile.Spec.BackendRef.Name}, backend)
-	if err == nil {
-		s.backend = backend
+// reconcile makes the policy before the class: a class that tenants can see is guarded.
+func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
+	if err := r.applyPolicy(ctx, s); err != nil {
+		return err
 	}
-	return client.IgnoreNotFound(err)
+	return errors.Join(r.applyClass(ctx, s), r.applySnapshotClass(ctx, s), r.findBackends(ctx, s))
+}
+
+func (r *Reconciler) findBackends(ctx context.Context, s *scope) error {
+	list := &v1alpha1.NFSBackendList{}
+	if err := r.Client.List(ctx, list); err != nil {
+		return fmt.Errorf("list NFSBackends: %w", err)
+	}
+	for i := range list.Items {
+		if backend := &list.Items[i]; s.profile.Spec.Selects(backend.Name, backend.Labels) {
+			s.backends = append(s.backends, backend)
+		}
+	}
+	return nil
 }
 
 func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
@@ -79,6 +100,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	if err := apply.Status(ctx, r.Client, s.before, s.profile); err != nil {
 		return err
 	}
-	r.announce(s)
+	conditions.Announce(r.Recorder, s.profile, s.before.Status.Conditions, s.profile.Status.Conditions,
+		reasonForeignClass, reasonForeignSnapshotClass, reasonNoSpace, reasonApplyFailed)
 	return nil
 }

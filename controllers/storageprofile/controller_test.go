@@ -13,8 +13,6 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -104,15 +102,14 @@ func (w *world) ready() metav1.Condition {
 	return *apimeta.FindStatusCondition(w.profile().Status.Conditions, v1alpha1.ConditionReady)
 }
 
-func (w *world) kstatus() status.Status {
+func (w *world) kstatus() status.Status { return testenv.KStatus(w.t, w.profile()) }
+
+func (w *world) update(change func(*v1alpha1.StorageProfile)) {
 	w.t.Helper()
 	profile := w.profile()
-	profile.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("StorageProfile"))
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(profile)
-	w.Expect(err).NotTo(HaveOccurred())
-	result, err := status.Compute(&unstructured.Unstructured{Object: object})
-	w.Expect(err).NotTo(HaveOccurred())
-	return result.Status
+	change(profile)
+	w.Expect(w.c.Update(w.t.Context(), profile)).To(Succeed())
+	w.settle()
 }
 
 func TestClassIsGenerated(t *testing.T) {
@@ -144,11 +141,9 @@ func TestReadyWithItsBackend(t *testing.T) {
 	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
 	w.Expect(w.profile().Status.LargestVolume.String()).To(Equal("8Gi"))
 
-	profile := w.profile()
-	profile.Spec.MaxVolumeSize = new(resource.MustParse("5Gi"))
-	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
-	w.settle()
+	w.update(func(p *v1alpha1.StorageProfile) { p.Spec.MaxVolumeSize = new(resource.MustParse("5Gi")) })
 	w.Expect(w.profile().Status.LargestVolume.String()).To(Equal("5Gi"))
+	w.Expect(w.profile().Status.Available.String()).To(Equal("8Gi"))
 	w.settle()
 	w.Expect(w.counter.Writes()).To(BeZero())
 }
@@ -180,18 +175,14 @@ func TestClassIsMadeAgainOnlyForImmutableFields(t *testing.T) {
 	w.Expect(w.c.Update(t.Context(), class)).To(Succeed())
 	uid := class.UID
 
-	profile := w.profile()
-	profile.Spec.VolumeExpansion = v1alpha1.ExpansionRefused
-	profile.Spec.MountOptions = []string{"nconnect=4"}
-	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
-	w.settle()
+	w.update(func(p *v1alpha1.StorageProfile) {
+		p.Spec.VolumeExpansion = v1alpha1.ExpansionRefused
+		p.Spec.MountOptions = []string{"nconnect=4"}
+	})
 	w.Expect(w.class().UID).To(Equal(uid))
 	w.Expect(*w.class().AllowVolumeExpansion).To(BeFalse())
 
-	profile = w.profile()
-	profile.Spec.ReclaimPolicy = corev1.PersistentVolumeReclaimRetain
-	w.Expect(w.c.Update(t.Context(), profile)).To(Succeed())
-	w.settle()
+	w.update(func(p *v1alpha1.StorageProfile) { p.Spec.ReclaimPolicy = corev1.PersistentVolumeReclaimRetain })
 	class = w.class()
 	w.Expect(class.UID).NotTo(Equal(uid))
 	w.Expect(*class.ReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
@@ -199,6 +190,10 @@ func TestClassIsMadeAgainOnlyForImmutableFields(t *testing.T) {
 	w.Expect(class.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
 	w.Expect(metav1.IsControlledBy(class, w.profile())).To(BeTrue())
 	w.Expect(w.texts()).To(ContainElement(ContainSubstring("Existing PersistentVolumes keep their reclaim policy")))
+	w.Expect(w.profile().Status.CarriedOver).To(BeNil())
+
+	w.update(func(p *v1alpha1.StorageProfile) { p.Spec.MountOptions = nil })
+	w.Expect(w.class().MountOptions).To(BeEmpty(), "nobody but us owns the fields of the class that was made again")
 }
 
 func (w *world) texts() []string {

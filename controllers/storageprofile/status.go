@@ -2,8 +2,8 @@ package storageprofile
 
 import (
 	"fmt"
+	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 
@@ -12,11 +12,13 @@ import (
 )
 
 const (
-	reasonReady           = "Ready"
-	reasonForeignClass    = "StorageClassNotOurs"
-	reasonBackendMissing  = "BackendNotFound"
-	reasonBackendNotReady = "BackendNotReady"
-	reasonApplyFailed     = "ApplyFailed"
+	reasonReady                = "Ready"
+	reasonForeignClass         = "StorageClassNotOurs"
+	reasonForeignSnapshotClass = "VolumeSnapshotClassNotOurs"
+	reasonBackendMissing       = "BackendNotFound"
+	reasonBackendNotReady      = "BackendNotReady"
+	reasonNoSpace              = "NoSpace"
+	reasonApplyFailed          = "ApplyFailed"
 )
 
 // summarize computes the status from what the pass has found.
@@ -27,63 +29,129 @@ func summarize(s *scope, err error) {
 		set.Progressing(reasonApplyFailed, err.Error())
 		return
 	}
+	room := roomOf(s)
 	status.ObservedGeneration = s.profile.Generation
-	status.LargestVolume = largestVolume(s)
-	status.StorageClassName = s.profile.Name
+	status.Backends = fmt.Sprintf("%d/%d", room.backends, len(s.backends))
+	status.Available, status.LargestVolume = room.sum, room.largest
+	status.StorageClassName, status.VolumeSnapshotClassName = s.profile.Name, ""
+	if s.snapshotClass {
+		status.VolumeSnapshotClassName = s.profile.Name
+	}
 	if s.foreign != nil {
-		status.StorageClassName = ""
-		set.Stalled(reasonForeignClass, fmt.Sprintf(
-			"StorageClass %s exists, of provisioner %s, and was not made from this profile: delete it, or give the profile another name",
-			s.foreign.Name, s.foreign.Provisioner))
+		setForeign(s, set)
 		return
 	}
-	setReadyFromBackend(s, set)
+	setReadyFromBackends(s, set, room)
 }
 
-func setReadyFromBackend(s *scope, set conditions.Setter) {
-	name := s.profile.Spec.BackendRef.Name
-	if s.backend == nil {
-		set.Progressing(reasonBackendMissing, fmt.Sprintf("NFSBackend %s does not exist", name))
-		return
+func setForeign(s *scope, set conditions.Setter) {
+	reason := reasonForeignSnapshotClass
+	if s.foreign.kind == "StorageClass" {
+		reason, s.profile.Status.StorageClassName = reasonForeignClass, ""
 	}
-	ready := apimeta.FindStatusCondition(s.backend.Status.Conditions, v1alpha1.ConditionReady)
+	set.Stalled(reason, fmt.Sprintf("%s %s exists, of %s, and was not made from this profile: %s",
+		s.foreign.kind, s.foreign.name, s.foreign.madeBy, s.foreign.wayOut))
+}
+
+func setReadyFromBackends(s *scope, set conditions.Setter, room room) {
 	switch {
-	case ready == nil:
-		set.Progressing(reasonBackendNotReady, fmt.Sprintf("NFSBackend %s has just been made", name))
-	case ready.Status != "True":
-		set.Progressing(reasonBackendNotReady, fmt.Sprintf("NFSBackend %s is not ready: %s", name, ready.Message))
+	case len(s.backends) == 0 && s.profile.Spec.BackendSelector != nil:
+		set.Progressing(reasonBackendMissing, fmt.Sprintf("no NFSBackend has the labels %s", s.profile.Spec.BackendSelector))
+	case len(s.backends) == 0:
+		set.Progressing(reasonBackendMissing, fmt.Sprintf("NFSBackend %s does not exist", s.profile.Spec.BackendRef.Name))
+	case room.backends > 0:
+		message := fmt.Sprintf("claims of StorageClass %s get volumes on %d of %d NFSBackends", s.profile.Name, room.backends, len(s.backends))
+		if len(s.backends) == 1 {
+			message = fmt.Sprintf("claims of StorageClass %s get volumes on NFSBackend %s", s.profile.Name, s.backends[0].Name)
+		}
+		set.Ready(reasonReady, message)
+	case room.full > 0:
+		set.Stalled(reasonNoSpace, noSpace(s, room))
 	default:
-		set.Ready(reasonReady, fmt.Sprintf("claims of StorageClass %s get volumes on NFSBackend %s", s.profile.Name, name))
+		set.Progressing(reasonBackendNotReady, notReady(s.backends))
 	}
 }
 
-// largestVolume is the most that one server can promise now: a volume lies on one server.
-func largestVolume(s *scope) *resource.Quantity {
-	if s.backend == nil {
-		return nil
+func noSpace(s *scope, room room) string {
+	message := fmt.Sprintf("no server of %d serving NFSBackends has room for another volume", room.full)
+	if least := s.profile.Spec.MinVolumeSize; least != nil {
+		message += " of " + least.String()
 	}
-	var largest *resource.Quantity
-	for _, shard := range s.backend.Status.Shards {
-		if shard.Serving && shard.Available != nil && (largest == nil || shard.Available.Cmp(*largest) > 0) {
-			largest = shard.Available
+	return message + ": delete volumes or snapshots, let a backend grow, or add one"
+}
+
+// describedBackends is how many backends a message names.
+const describedBackends = 4
+
+func notReady(backends []*v1alpha1.NFSBackend) string {
+	var texts []string
+	for _, backend := range backends[:min(len(backends), describedBackends)] {
+		ready := apimeta.FindStatusCondition(backend.Status.Conditions, v1alpha1.ConditionReady)
+		switch {
+		case !backend.DeletionTimestamp.IsZero():
+			texts = append(texts, fmt.Sprintf("NFSBackend %s is being deleted", backend.Name))
+		case ready == nil:
+			texts = append(texts, fmt.Sprintf("NFSBackend %s has just been made", backend.Name))
+		default:
+			texts = append(texts, fmt.Sprintf("NFSBackend %s is not ready: %s", backend.Name, ready.Message))
 		}
 	}
-	if limit := s.profile.Spec.MaxVolumeSize; largest != nil && limit != nil && largest.Cmp(*limit) > 0 {
-		return limit
+	if rest := len(backends) - len(texts); rest > 0 {
+		texts = append(texts, fmt.Sprintf("%d more are not ready", rest))
 	}
-	return largest
+	return strings.Join(texts, "; ")
 }
 
-// announce tells people of transitions, in the words of the condition.
-func (r *Reconciler) announce(s *scope) {
-	before, after := s.before.Status.Conditions, s.profile.Status.Conditions
-	if !conditions.Changed(before, after, v1alpha1.ConditionReady) {
-		return
+// room is what new volumes of a profile can get.
+type room struct {
+	// backends can take a volume; full ones serve and have no room for one.
+	backends, full int
+	// sum over all servers, and the most that one can promise: a volume lies on one server. nil where no server says.
+	sum, largest *resource.Quantity
+}
+
+func roomOf(s *scope) room {
+	var total room
+	for _, backend := range s.backends {
+		if !backend.DeletionTimestamp.IsZero() {
+			continue
+		}
+		switch serving, takes := total.add(backend, s.profile.Spec.MinVolumeSize); {
+		case takes:
+			total.backends++
+		case serving:
+			total.full++
+		}
 	}
-	ready := apimeta.FindStatusCondition(after, v1alpha1.ConditionReady)
-	kind := corev1.EventTypeNormal
-	if ready.Reason == reasonForeignClass || ready.Reason == reasonApplyFailed {
-		kind = corev1.EventTypeWarning
+	if limit := s.profile.Spec.MaxVolumeSize; total.largest != nil && limit != nil && total.largest.Cmp(*limit) > 0 {
+		total.largest = limit
 	}
-	r.Recorder.Eventf(s.profile, nil, kind, ready.Reason, "Reconcile", "%s", ready.Message)
+	return total
+}
+
+// add counts the servers of a backend. One that does not say how much room it has, such as an external one, is taken
+// for able when its backend is ready.
+func (r *room) add(backend *v1alpha1.NFSBackend, least *resource.Quantity) (serving, takes bool) {
+	for _, shard := range backend.Status.Shards {
+		if !shard.Serving {
+			continue
+		}
+		serving = true
+		if shard.Available == nil {
+			continue
+		}
+		if r.sum == nil {
+			r.sum = &resource.Quantity{Format: resource.BinarySI}
+		}
+		r.sum.Add(*shard.Available)
+		if r.largest == nil || shard.Available.Cmp(*r.largest) > 0 {
+			r.largest = shard.Available
+		}
+		takes = takes || shard.Available.Sign() > 0 && (least == nil || shard.Available.Cmp(*least) >= 0)
+	}
+	if len(backend.Status.Shards) == 0 {
+		serving = apimeta.IsStatusConditionTrue(backend.Status.Conditions, v1alpha1.ConditionReady)
+		takes = serving
+	}
+	return serving, takes
 }

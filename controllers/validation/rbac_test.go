@@ -3,6 +3,7 @@
 package validation
 
 import (
+	"context"
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -65,5 +66,39 @@ func TestRightsOfTheDriver(t *testing.T) {
 				t.Errorf("%s may %s %s", test.account, verb, test.resource)
 			}
 		}
+	}
+}
+
+// TestSecurityContextConstraints: on OpenShift each service account may use the one that its pods need, in our namespace.
+func TestSecurityContextConstraints(t *testing.T) {
+	c := testenv.Client(t)
+	for _, obj := range testenv.ReadObjects(t, "config", "rbac", "openshift.yaml") {
+		if err := c.Create(t.Context(), obj); err != nil {
+			t.Fatal(err)
+		}
+	}
+	may := func(account, name, namespace string) bool {
+		review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
+			User: "system:serviceaccount:" + testenv.Namespace + ":" + account,
+			ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Group: "security.openshift.io", Resource: "securitycontextconstraints", Verb: "use", Name: name, Namespace: namespace,
+			},
+		}}
+		if err := c.Create(context.WithoutCancel(t.Context()), review); err != nil {
+			t.Fatal(err)
+		}
+		return review.Status.Allowed
+	}
+	testenv.Await(t, func() bool {
+		return may("csi-node", "privileged", testenv.Namespace) && may("nfs-server", "privileged", testenv.Namespace) &&
+			may("manager", "nonroot-v2", testenv.Namespace) && may("csi-controller", "nonroot-v2", testenv.Namespace)
+	})
+	for _, account := range []string{"manager", "csi-controller"} {
+		if may(account, "privileged", testenv.Namespace) {
+			t.Errorf("%s may run privileged pods", account)
+		}
+	}
+	if may("csi-node", "privileged", "default") {
+		t.Error("csi-node may run privileged pods elsewhere")
 	}
 }

@@ -2,8 +2,13 @@
 package conditions
 
 import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/events"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 )
@@ -63,4 +68,18 @@ func Changed(before, after []metav1.Condition, conditionType string) bool {
 		return was != is
 	}
 	return was.Status != is.Status || was.Reason != is.Reason
+}
+
+// Announce tells people by an event of a transition of Ready, in the words of the condition. Reasons that need a
+// person's attention are given as warnings.
+func Announce(recorder events.EventRecorder, about runtime.Object, before, after []metav1.Condition, warnings ...string) {
+	ready := meta.FindStatusCondition(after, v1alpha1.ConditionReady)
+	if ready == nil || !Changed(before, after, v1alpha1.ConditionReady) {
+		return
+	}
+	kind := corev1.EventTypeNormal
+	if slices.Contains(warnings, ready.Reason) {
+		kind = corev1.EventTypeWarning
+	}
+	recorder.Eventf(about, nil, kind, ready.Reason, "Reconcile", "%s", ready.Message)
 }

@@ -4,6 +4,7 @@ package images
 import (
 	"os"
 
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/internal/version"
 )
 
@@ -28,6 +29,19 @@ func FromEnvironment() Set {
 		Resizer:     get("RELATED_IMAGE_CSI_RESIZER", "registry.k8s.io/sig-storage/csi-resizer:v2.3.0"),
 		Snapshotter: get("RELATED_IMAGE_CSI_SNAPSHOTTER", "registry.k8s.io/sig-storage/csi-snapshotter:v8.7.0"),
 	}
+}
+
+// With is the set with what an NFSDriver says in its place.
+func (s Set) With(override v1alpha1.DriverImages) Set {
+	for image, other := range map[*string]v1alpha1.ImageReference{
+		&s.Operator: override.Operator, &s.Provisioner: override.Provisioner,
+		&s.Resizer: override.Resizer, &s.Snapshotter: override.Snapshotter,
+	} {
+		if other != "" {
+			*image = string(other)
+		}
+	}
+	return s
 }
 
 func get(variable, fallback string) string {

@@ -32,7 +32,8 @@ func Controller(s Stack) *appsv1ac.DeploymentApplyConfiguration {
 	}
 	spec := corev1ac.PodSpec().
 		WithServiceAccountName(names.ComponentController).
-		WithPriorityClassName("system-cluster-critical").
+		WithPriorityClassName(priorityClass(s.Driver.Spec.Controller.PriorityClassName, "system-cluster-critical")).
+		WithNodeSelector(nodeSelector(s.Driver.Spec.Controller.NodeSelector)).
 		WithEnableServiceLinks(false).
 		WithSecurityContext(corev1ac.PodSecurityContext().
 			WithRunAsUser(unprivilegedID).
@@ -67,9 +68,10 @@ func controllerContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 			"--tls-dir="+names.DirTLS,
 			"--namespace="+s.Namespace,
 			"--health-address=:9062",
+			ownLogLevel(s),
 		).
 		WithPorts(podspec.Port("health", names.PortControllerHealth)).
-		WithResources(podspec.Requests("10m", "48Mi")).
+		WithResources(resources(s.Driver.Spec.Controller.Resources, podspec.Requests("10m", "48Mi"))).
 		WithSecurityContext(podspec.Unprivileged()).
 		WithVolumeMounts(podspec.Mount(volumeSocket, dirSocket), podspec.ReadOnly(volumeTLS, names.DirTLS)).
 		WithLivenessProbe(probe("/livez", "health").WithInitialDelaySeconds(5).WithPeriodSeconds(10).WithFailureThreshold(6)).

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/golden"
@@ -34,6 +35,22 @@ func TestAllDriverFieldsReachThePods(t *testing.T) {
 	s.Driver.Spec.KubeletDirectory = "/var/lib/k0s/kubelet"
 	toleration := []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule}}
 	s.Driver.Spec.Controller.Tolerations, s.Driver.Spec.Node.Tolerations = toleration, toleration
+	selector := map[string]v1alpha1.LabelValue{"storage": "yes"}
+	s.Driver.Spec.Controller.NodeSelector, s.Driver.Spec.Node.NodeSelector = selector, selector
+	s.Driver.Spec.Controller.PriorityClassName, s.Driver.Spec.Node.PriorityClassName = "important", "very-important"
+	s.Driver.Spec.LogLevel = v1alpha1.LogTrace
+	limits := func(memory string) *v1alpha1.ContainerResources {
+		return &v1alpha1.ContainerResources{
+			Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("20m")},
+			Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)},
+		}
+	}
+	s.Driver.Spec.Controller.Resources, s.Driver.Spec.Controller.SidecarResources = limits("100Mi"), limits("200Mi")
+	s.Driver.Spec.Node.Resources = limits("300Mi")
+	s.Images = s.Images.With(v1alpha1.DriverImages{
+		Operator: "example.org/operator:1", Provisioner: "example.org/provisioner:2",
+		Resizer: "example.org/resizer:3", Snapshotter: "example.org/snapshotter:4",
+	})
 	golden.Equal(t, "controller-all-fields", Controller(s))
 	golden.Equal(t, "node-all-fields", Node(s))
 }

@@ -26,9 +26,8 @@ func Node(s Stack) *appsv1ac.DaemonSetApplyConfiguration {
 	directory := s.Driver.Spec.KubeletDirectory
 	spec := corev1ac.PodSpec().
 		WithServiceAccountName(names.ComponentNode).
-		// Outside kube-system some clusters admit this class only where a ResourceQuota names it; config/default
-		// has one.
-		WithPriorityClassName("system-node-critical").
+		WithPriorityClassName(priorityClass(s.Driver.Spec.Node.PriorityClassName, "system-node-critical")).
+		WithNodeSelector(nodeSelector(s.Driver.Spec.Node.NodeSelector)).
 		WithEnableServiceLinks(false).
 		// Mounts belong to the network namespace that they are made in, and must outlive this pod.
 		WithHostNetwork(true).
@@ -65,9 +64,10 @@ func nodeContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 			"--kubelet-dir="+directory,
 			"--health-address=127.0.0.1:9063",
 			"--ca-file="+names.DirTLS+"/"+names.KeyCA,
+			ownLogLevel(s),
 		).
 		WithEnv(podspec.FieldEnv("NODE_NAME", "spec.nodeName"), podspec.FieldEnv("POD_NAMESPACE", "metadata.namespace")).
-		WithResources(podspec.Requests("10m", "32Mi")).
+		WithResources(resources(s.Driver.Spec.Node.Resources, podspec.Requests("10m", "32Mi"))).
 		// Bidirectional mount propagation is granted to privileged containers only. The image's user is nobody.
 		WithSecurityContext(corev1ac.SecurityContext().
 			WithPrivileged(true).WithRunAsUser(0).WithReadOnlyRootFilesystem(true)).

@@ -51,6 +51,7 @@ func sidecar(s Stack, name, image string, port int32) *corev1ac.ContainerApplyCo
 		WithImagePullPolicy(corev1.PullIfNotPresent).
 		WithArgs(
 			csiAddress,
+			sidecarLogLevel(s),
 			"--timeout=60s",
 			"--leader-election",
 			"--leader-election-namespace="+s.Namespace,
@@ -59,7 +60,7 @@ func sidecar(s Stack, name, image string, port int32) *corev1ac.ContainerApplyCo
 			fmt.Sprintf("--http-endpoint=:%d", port),
 		).
 		WithPorts(podspec.Port(name[len("csi-"):], port)).
-		WithResources(podspec.Requests("10m", "32Mi")).
+		WithResources(resources(s.Driver.Spec.Controller.SidecarResources, podspec.Requests("10m", "32Mi"))).
 		WithSecurityContext(podspec.Unprivileged()).
 		WithVolumeMounts(podspec.Mount(volumeSocket, dirSocket)).
 		WithLivenessProbe(probe("/healthz/leader-election", name[len("csi-"):]).

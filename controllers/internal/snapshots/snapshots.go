@@ -1,0 +1,50 @@
+// Package snapshots tells whether the cluster has volume snapshots. Their CRDs are the cluster's to install and may come
+// at any time, so they are watched.
+package snapshots
+
+import (
+	"context"
+	"fmt"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// CRDName is the definition whose presence is taken for that of all three: the others are installed with it.
+const CRDName = "volumesnapshotcontents.snapshot.storage.k8s.io"
+
+// Group and version of the kinds of volume snapshots.
+const (
+	Group   = "snapshot.storage.k8s.io"
+	Version = "v1"
+)
+
+// Contents is the kind of what a snapshot is for the cluster.
+var Contents = schema.GroupVersionKind{Group: Group, Version: Version, Kind: "VolumeSnapshotContent"}
+
+// +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=volumesnapshotcontents.snapshot.storage.k8s.io,verbs=get;list;watch
+
+// CRD is an object to watch and to read: only the metadata of the definition, for its schema is large.
+func CRD() *metav1.PartialObjectMetadata {
+	crd := &metav1.PartialObjectMetadata{}
+	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+	return crd
+}
+
+// Installed tells whether the cluster has volume snapshots. A definition that is about to go counts as absent. One that
+// has just come is an error until its kind is served, so that the caller looks again.
+func Installed(ctx context.Context, c client.Client) (bool, error) {
+	crd := CRD()
+	err := c.Get(ctx, client.ObjectKey{Name: CRDName}, crd)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get CustomResourceDefinition %s: %w", CRDName, err)
+	}
+	if err != nil || !crd.DeletionTimestamp.IsZero() {
+		return false, nil
+	}
+	if _, err = c.RESTMapper().RESTMapping(Contents.GroupKind(), Contents.Version); err != nil {
+		return false, fmt.Errorf("look for kind %s: %w", Contents.Kind, err)
+	}
+	return true, nil
+}

@@ -1,0 +1,55 @@
+package storageprofile
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/profile"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
+)
+
+// applySnapshotClass makes the class of snapshots where the cluster has their CRDs, and removes it where the profile
+// wants none. One of that name that is not ours is never touched.
+func (r *Reconciler) applySnapshotClass(ctx context.Context, s *scope) error {
+	installed, err := snapshots.Installed(ctx, r.Client)
+	if err != nil || !installed {
+		return err
+	}
+	if r.watchSnapshotClasses != nil {
+		if err := r.watchSnapshotClasses(ctx); err != nil {
+			return err
+		}
+	}
+	live := &unstructured.Unstructured{}
+	live.SetGroupVersionKind(profile.SnapshotClassKind)
+	err = r.Client.Get(ctx, client.ObjectKeyFromObject(s.profile), live)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get VolumeSnapshotClass: %w", err)
+	}
+	wanted := s.profile.Spec.Snapshots.Class != v1alpha1.SnapshotClassNone
+	if err != nil {
+		live = nil
+	} else if driver, _, _ := unstructured.NestedString(live.Object, "driver"); !ours(live, driver, s.profile.Name) {
+		if wanted && s.foreign == nil {
+			s.foreign = &foreign{
+				kind: "VolumeSnapshotClass", name: live.GetName(), madeBy: driver,
+				wayOut: "delete it, give the profile another name, or set snapshots.class to None",
+			}
+		}
+		return nil
+	}
+	switch {
+	case wanted:
+		s.snapshotClass = true
+		_, err := apply.Unstructured(ctx, r.Client, live, profile.SnapshotClass(s.profile))
+		return err
+	case live != nil:
+		return apply.Delete(ctx, r.Client, live)
+	}
+	return nil
+}
