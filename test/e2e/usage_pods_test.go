@@ -12,37 +12,39 @@ import (
 	"github.com/nfs-operator/nfs-operator/test/story"
 )
 
-// TestFSGroup: the kubelet gives the volume to the pod's group, and with OnRootMismatch leaves the files alone once
-// the root directory is right.
+// TestFSGroup: the volume belongs to the pod's group; where its root does so already, its files are left alone; a pod
+// with another group gets all files.
 func TestFSGroup(t *testing.T) {
 	t.Parallel()
 	e := newEnv(t)
-	node := e.nodes()[0]
-	as := func(policy corev1.PodFSGroupChangePolicy) func(*corev1.PodSpec) {
-		user, group := int64(1000), int64(2000)
+	as := func(group int64) func(*corev1.PodSpec) {
+		user, policy := int64(1000), corev1.FSGroupChangeOnRootMismatch
 		return func(s *corev1.PodSpec) {
 			s.SecurityContext = &corev1.PodSecurityContext{RunAsUser: &user, RunAsGroup: &user, FSGroup: &group, FSGroupChangePolicy: &policy}
 		}
 	}
-	e.create(newClaim("data"), newPod("first", "data", on(node), as(corev1.FSGroupChangeAlways)))
+	group := func(pod, want, why string) {
+		t.Helper()
+		if got := e.shell(pod, "stat -c %g /data/file"); got != want {
+			t.Errorf("%s: the file's group is %s, want %s", why, got, want)
+		}
+	}
+	e.create(newClaim("data"), newPod("first", "data", as(2000)))
 	e.ready("first")
-	if got := e.shell("first", "touch /data/file && stat -c '%u %g' /data/file && stat -c '%g %A' /data"); got != "1000 2000\n2000 drwxrwsrwx" {
-		t.Errorf("a file's owners, and the root's group and mode: %q", got)
+	if got := e.shell("first", "touch /data/file && stat -c %u /data/file && stat -c '%g %A' /data"); got != "1000\n2000 drwxrwsrwx" {
+		t.Errorf("a file's user, and the root's group and mode: %q", got)
 	}
+	group("first", "2000", "a new file")
 	e.do("delete", "pod", "first", "--timeout=600s")
-	// A file of another group shows whether the kubelet walks.
+	// A file of another group shows whether somebody walks.
 	e.server("chgrp 4000 /data/by-claim/" + e.Namespace + "/data/file")
-	e.create(newPod("second", "data", on(node), as(corev1.FSGroupChangeOnRootMismatch)))
+	e.create(newPod("second", "data", as(2000)))
 	e.ready("second")
-	if got := e.shell("second", "stat -c %g /data/file"); got != "4000" {
-		t.Errorf("OnRootMismatch: the file's group is %s, so the kubelet has walked", got)
-	}
+	group("second", "4000", "the root is right")
 	e.do("delete", "pod", "second", "--timeout=600s")
-	e.create(newPod("third", "data", on(node), as(corev1.FSGroupChangeAlways)))
+	e.create(newPod("third", "data", as(3000)))
 	e.ready("third")
-	if got := e.shell("third", "stat -c %g /data/file"); got != "2000" {
-		t.Errorf("Always: the file's group is %s", got)
-	}
+	group("third", "3000", "another group")
 }
 
 func TestSubPath(t *testing.T) {

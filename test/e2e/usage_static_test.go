@@ -119,9 +119,8 @@ func TestDelete(t *testing.T) {
 	e.create(newClaim("data"))
 	pv := e.bound("data")
 	id := path.Base(e.get("pv/"+pv, "{.spec.csi.volumeHandle}"))
-	if got := e.server("readlink /data/by-claim/" + e.Namespace + "/data"); path.Base(got) != id {
-		t.Errorf("by-claim leads to %q, want volume %s", got, id)
-	}
+	e.await("by-claim leads to volume "+id, func(got string) bool { return path.Base(got) == id },
+		"-n", systemNamespace, "exec", serverPod, "--", "readlink", "/data/by-claim/"+e.Namespace+"/data")
 	e.do("delete", "pvc", "data", "--timeout=600s")
 	e.do("wait", "--for=delete", "--timeout=600s", "pv/"+pv)
 	if got := e.server("ls /data/volumes /data/by-claim"); strings.Contains(got, id) || strings.Contains(got, e.Namespace) {
