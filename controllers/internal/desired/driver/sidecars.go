@@ -53,6 +53,9 @@ func sidecar(s Stack, name, image string, port int32) *corev1ac.ContainerApplyCo
 			csiAddress,
 			sidecarLogLevel(s),
 			"--timeout=60s",
+			// A server that is back must not be waited for: the default is five minutes, which a claim that failed
+			// during the outage would sleep through.
+			"--retry-interval-max=1m",
 			"--leader-election",
 			"--leader-election-namespace="+s.Namespace,
 			"--kube-api-qps=100",
