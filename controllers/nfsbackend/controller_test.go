@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -30,18 +31,22 @@ func TestMain(m *testing.M) { testenv.Main(m) }
 
 // fakeAgents answers for all shards the same, except for those in of.
 type fakeAgents struct {
+	mu     sync.Mutex
 	status *agentv1.ServerStatus
 	of     map[string]*agentv1.ServerStatus
 	hosts  []string
 	gone   []string // what SetNodeGone was told
+	deaf   error    // what it answers
 }
 
 func (f *fakeAgents) SetNodeGone(_ context.Context, _, _ string, node *agentv1.SetNodeGoneRequest) error {
 	f.gone = append(f.gone, fmt.Sprintf("%s gone=%t fenced=%t", node.GetNode(), node.GetGone(), node.GetFenced()))
-	return nil
+	return f.deaf
 }
 
 func (f *fakeAgents) Status(_ context.Context, shard, host string) (*agentv1.ServerStatus, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.hosts = append(f.hosts, host)
 	status, special := f.of[shard]
 	if !special {

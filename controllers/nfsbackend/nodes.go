@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 )
@@ -45,6 +46,9 @@ func (a *absences) note(node string, absent bool, now time.Time) time.Time {
 
 // followNodes closes the grants of nodes that are really gone, and of no others, and admits those that are back. Nodes that
 // announce themselves are not looked up.
+//
+// What fails is tried again in the next pass, and is no reason to leave the servers alone: an agent that is older than the
+// manager, or whose server is down, cannot be told.
 func (r *Reconciler) followNodes(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	var errs []error
 	for _, shard := range s.shards {
@@ -55,7 +59,10 @@ func (r *Reconciler) followNodes(ctx context.Context, s *scope) (*ctrl.Result, e
 			errs = append(errs, r.followNode(ctx, s, shard, name, true))
 		}
 	}
-	return nil, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		log.FromContext(ctx).Error(err, "Cannot follow nodes that come and go")
+	}
+	return nil, nil
 }
 
 func (r *Reconciler) followNode(ctx context.Context, s *scope, shard *shardState, name string, refused bool) error {

@@ -3,12 +3,16 @@
 package nfsbackend
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 )
 
 func TestOnlyNodesThatAreReallyGoneLoseTheirGrants(t *testing.T) {
@@ -64,4 +68,22 @@ func TestNodeObjectMadeAnewInTimeCostsNothing(t *testing.T) {
 	w.ahead += 2 * time.Minute
 	w.pass()
 	w.Expect(w.agents.gone).To(BeEmpty(), "the time is counted anew")
+}
+
+func TestAgentThatCannotBeToldStopsNothing(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	status := serving(1)
+	status.GrantedNodes = []string{"removed"}
+	w.agents.status, w.agents.deaf = status, errors.New("unknown method SetNodeGone")
+	w.pass()
+	w.ahead += goneAfter
+	set := &appsv1.StatefulSet{}
+	w.get(w.shard(), set)
+	w.Expect(w.c.Delete(t.Context(), set)).To(Succeed())
+	w.settle()
+	w.get(w.shard(), set)
+	w.Expect(w.agents.gone).NotTo(BeEmpty())
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonServing))
 }

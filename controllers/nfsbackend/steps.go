@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -113,10 +114,14 @@ func find[T client.Object](ctx context.Context, reader client.Reader, key client
 	return obj, nil
 }
 
-// askAgents asks each server whose pod runs.
+// askAgents asks each server whose pod runs; all at once, for one that does not answer takes seconds to give up.
 func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	var questions sync.WaitGroup
 	for _, shard := range s.shards {
-		r.askAgent(ctx, shard)
+		questions.Go(func() { r.askAgent(ctx, shard) })
+	}
+	questions.Wait()
+	for _, shard := range s.shards {
 		noteServerID(shard)
 		shard.InUse, _ = shard.holdsData()
 		shard.checkAddress()
@@ -251,7 +256,8 @@ func (r *Reconciler) applyStatefulSet(ctx context.Context, shard *shardState) er
 
 func (r *Reconciler) waitOrPoll(_ context.Context, s *scope) (*ctrl.Result, error) {
 	for _, shard := range s.shards {
-		if !shard.serving() || shard.outdated && s.mayReplace(shard) {
+		lost := shard.trouble != nil && shard.trouble.word == reasonAddressLost // mounts hang until it is back
+		if lost || !shard.serving() || shard.outdated && s.mayReplace(shard) {
 			return &ctrl.Result{RequeueAfter: busyInterval}, nil
 		}
 	}
