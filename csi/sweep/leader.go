@@ -3,6 +3,7 @@ package sweep
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/kubernetes"
@@ -27,15 +28,24 @@ func Lead(ctx context.Context, clients kubernetes.Interface, namespace, identity
 	if err != nil {
 		return fmt.Errorf("make lease lock: %w", err)
 	}
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
+	var running sync.Mutex // work that has lost its lease may still be ending when the lease is won again
+	config := leaderelection.LeaderElectionConfig{
 		Name: Lease, Lock: lock, ReleaseOnCancel: true,
 		LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod,
-		Callbacks: leaderelection.LeaderCallbacks{OnStartedLeading: work, OnStoppedLeading: func() {}},
-	})
-	if err != nil {
-		return fmt.Errorf("make leader election: %w", err)
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(ctx context.Context) {
+				running.Lock()
+				defer running.Unlock()
+				work(ctx)
+			},
+			OnStoppedLeading: func() {},
+		},
 	}
 	for ctx.Err() == nil { // a lease that was lost is stood for again
+		elector, err := leaderelection.NewLeaderElector(config)
+		if err != nil {
+			return fmt.Errorf("make leader election: %w", err)
+		}
 		elector.Run(ctx)
 	}
 	return nil
