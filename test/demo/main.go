@@ -35,7 +35,11 @@ func main() {
 		os.Exit(1)
 	}
 	fmt.Print(picture(rows, s.Beats))
-	fmt.Printf("\nLook around:   export KUBECONFIG=%s PATH=%s:$PATH\n", *kubeconfig, filepath.Dir(*kubectl))
+	path := ""
+	if filepath.IsAbs(*kubectl) { // else it is in PATH already
+		path = fmt.Sprintf(" PATH=%s:$PATH", filepath.Dir(*kubectl))
+	}
+	fmt.Printf("\nLook around:   export KUBECONFIG=%s%s\n", *kubeconfig, path)
 	fmt.Printf("               kubectl get nfsbackend,storageprofile,nfsdriver,storageclass\n")
 	if *takeDown != "" {
 		fmt.Printf("Take it down:  %s\n", *takeDown)
