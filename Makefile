@@ -28,7 +28,7 @@ test-vm: ## Agent and CSI driver on real XFS, Ganesha and kernel NFS, in a virtu
 	@hack/test vm
 test-e2e: ## The product on a real cluster of two nodes (E2E_RUN=regexp, E2E_KEEP=1: test/e2e/README.md)
 	@hack/test e2e
-test-long: ## What takes long by nature: fuzzing, the race detector, failing servers and nodes
+test-long: ## What takes long by nature: fuzzing, the race detector, deep and large trees, kills at every system call, failing servers and nodes
 	@hack/test long e2e_long powercut failure
 
 .PHONY: bench

@@ -134,3 +134,12 @@ func readEach(dir string, read func(file string, text func() ([]byte, error)) er
 	}
 	return nil
 }
+
+// removeLeftOvers removes files that a crash left behind while they were written, where nothing reads all files. One that stays does no
+// harm.
+func removeLeftOvers(dir string) {
+	left, _ := filepath.Glob(filepath.Join(dir, ".*"+jsonExt+"*"))
+	for _, path := range left {
+		_ = os.Remove(path)
+	}
+}

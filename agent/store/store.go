@@ -53,6 +53,8 @@ func Open(root string, first Init) (*Store, error) {
 	if err := s.makeDirectories(); err != nil {
 		return nil, err
 	}
+	removeLeftOvers(s.meta())
+	removeLeftOvers(s.Archive())
 	if s.volumes, err = s.readVolumes(); err != nil {
 		return nil, err
 	}

@@ -131,3 +131,20 @@ func TestRepairClaims(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestHalfWrittenFilesAreRemoved(t *testing.T) {
+	root := t.TempDir()
+	s := openStore(t, root)
+	left := []string{filepath.Join(s.meta(), ".server.json123"), filepath.Join(s.Archive(), ".x.1.1.json123")}
+	for _, path := range left {
+		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openStore(t, root)
+	for _, path := range left {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s was left", path)
+		}
+	}
+}

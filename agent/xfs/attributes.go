@@ -11,19 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// copyAttributes makes an open file's owner, mode, extended attributes (ACLs are such) and times those of another.
+// copyAttributes makes an open file's extended attributes (ACLs are such) and times those of another. Owner and mode come before: an
+// ACL holds the mode's bits for the group.
 func copyAttributes(from, to *os.File, st *unix.Stat_t) error {
-	fd := int(to.Fd())
-	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
-		return fmt.Errorf("set owner: %w", err)
-	}
-	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil { // after the owner: that clears setuid and setgid
-		return fmt.Errorf("set mode: %w", err)
-	}
-	if err := copyXattrs(int(from.Fd()), fd); err != nil {
+	if err := copyXattrs(int(from.Fd()), int(to.Fd())); err != nil {
 		return err
 	}
-	if err := setTimes(fd, st); err != nil {
+	if err := setTimes(int(to.Fd()), st); err != nil {
 		return fmt.Errorf("set times: %w", err)
 	}
 	return nil

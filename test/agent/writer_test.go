@@ -24,6 +24,9 @@ func TestMain(m *testing.M) {
 		_ = json.NewEncoder(os.Stdout).Encode(write(path))
 		return
 	}
+	if operate() {
+		return
+	}
 	os.Exit(m.Run())
 }
 

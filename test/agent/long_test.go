@@ -1,0 +1,79 @@
+//go:build vm && long
+
+package agent
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+)
+
+// oddLevels is how deep a tree is copied.
+const oddLevels = 4096
+
+// TestLongKilledBeforeEverySystemCall counts all system calls, not only those that change something.
+func TestLongKilledBeforeEverySystemCall(t *testing.T) {
+	testKilled(t, func(*unix.PtraceRegs) bool { return true })
+}
+
+// TestLongCopyOfManyFiles copies 100,000 files and deletes them: the log shows how far it is, and other calls are answered meanwhile.
+func TestLongCopyOfManyFiles(t *testing.T) {
+	const files, filesADir = 100_000, 1000
+	h, a := serving(t)
+	c := h.Controller(t)
+	v := create(t, c, "pvc-many", 2*gib)
+	for i := range files {
+		dir := filepath.Join(h.DataDir(), "volumes", v.GetId(), fmt.Sprintf("dir-%d", i/filesADir))
+		if i%filesADir == 0 {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("file-%d", i)), []byte("x"), 0o640); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := time.Now()
+	request := &agentv1.CreateSnapshotRequest{Name: "snap-many", SourceVolumeId: v.GetId()}
+	others, slowest := 0, time.Duration(0)
+	for ready := false; !ready; {
+		s, err := c.CreateSnapshot(within(t, 60*time.Second), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ready = s.GetReady()
+		called := time.Now()
+		other := create(t, c, fmt.Sprintf("pvc-meanwhile-%d", others), mib)
+		slowest = max(slowest, time.Since(called))
+		if _, err := c.DeleteVolume(within(t, 30*time.Second), &agentv1.DeleteVolumeRequest{Id: other.GetId()}); err != nil {
+			t.Fatal(err)
+		}
+		others++
+	}
+	t.Logf("copied in %s; meanwhile %d volumes were made and deleted, the slowest in %s", time.Since(begin), others, slowest)
+	if n := strings.Count(a.Log(), `"Copying"`); n < 4 {
+		t.Errorf("the log shows progress %d times", n)
+	}
+	if _, err := c.DeleteVolume(within(t, 30*time.Second), &agentv1.DeleteVolumeRequest{Id: v.GetId()}); err != nil {
+		t.Fatal(err)
+	}
+	status := func() *agentv1.ServerStatus {
+		st, err := h.Manager(t).GetStatus(within(t, 10*time.Second), &agentv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	if st := status(); st.GetTrashBytes() < files*4096 {
+		t.Errorf("%d bytes in the trash", st.GetTrashBytes())
+	}
+	create(t, c, "pvc-while-trash", mib)
+	eventually(t, 20*time.Minute, "trash is empty", func() bool { return status().GetTrashBytes() == 0 })
+}
