@@ -169,6 +169,9 @@ func (c cluster) progress(t *testing.T, pod string, n int64, kinds ...string) (r
 	return r
 }
 
+// worthALine is how long a wait has to be to be logged, in seconds; a busy machine makes many short ones.
+const worthALine = 5
+
 // survive makes something happen and proves that the patient waited, and lost nothing. It returns what it reports.
 func (p patient) survive(t *testing.T, happen func()) report {
 	t.Helper()
@@ -191,6 +194,9 @@ func (p patient) survive(t *testing.T, happen func()) report {
 	t.Logf("%s; %v", out, r.Replayed)
 	for _, kind := range []string{"write", "open", "rename", "mkdir"} {
 		for _, g := range r.Kinds[kind].Gaps {
+			if g.Seconds < worthALine {
+				continue
+			}
 			t.Logf("%s: %.1f s from %s", kind, g.Seconds, g.Begin.UTC().Format("15:04:05.000"))
 		}
 	}
