@@ -22,16 +22,22 @@ func newAgentCommand() *cobra.Command {
 		Short: "Run one NFS server: its disk, its volumes, its Ganesha",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			flusher := server.BecomeIOFlusher() // first of all: it may begin the program anew
 			var err error
 			if o.Config, err = config.Load(configFile); err != nil {
 				return fmt.Errorf("load configuration: %w", err)
 			}
 			o.Log = agentLog(verbose).WithValues("backend", o.Config.Backend, "shard", o.Config.Shard)
+			if flusher != nil {
+				o.Log.Info("Not protected from a deadlock", "message", flusher.Error())
+				o.Warnings = append(o.Warnings, flusher.Error())
+			}
 			return server.Run(cmd.Context(), o)
 		},
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&configFile, "config", names.FileAgentConfig, "configuration `file`")
+	flags.StringVar(&o.ExportsFile, "exports", names.FileAgentExports, "`file` with the static exports; it is read again when it changes, and need not be there")
 	flags.StringVar(&o.TLSDir, "tls-dir", names.DirTLS, "`directory` with tls.crt, tls.key and ca.crt")
 	flags.StringVar(&o.Listen, "listen", fmt.Sprintf(":%d", names.PortAgent), "`address` of the gRPC service")
 	flags.StringVar(&o.HealthAddress, "health-address", fmt.Sprintf(":%d", names.PortAgentHealth), "`address` of /livez, /readyz and /metrics")

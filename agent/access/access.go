@@ -42,6 +42,9 @@ type Book struct {
 	nodes    map[string]*node
 	byVolume map[string]map[string]bool     // volume to the names of nodes that hold a grant
 	claims   map[netip.Addr]map[string]bool // address to the names of nodes that report it
+
+	static     map[string]Static // by id
+	everywhere []netip.Prefix    // may reach every volume, if there are any
 }
 
 // node is what is known of one node. Its record is never changed, only replaced: the store has the same one.

@@ -20,23 +20,34 @@ var squash = map[store.Squash]ganesha.Squash{
 func (b *Book) Exports() []ganesha.Export {
 	var all []ganesha.Export
 	for _, v := range b.store.Volumes() {
-		if v.State != store.StateReady {
-			continue
-		}
-		if _, err := os.Lstat(b.store.VolumeDir(v.ID)); err == nil {
+		if v.State == store.StateReady {
 			all = append(all, b.export(v))
 		}
 	}
-	return all
+	b.mu.Lock()
+	for _, id := range slices.Sorted(maps.Keys(b.static)) {
+		all = append(all, b.staticExport(b.static[id]))
+	}
+	b.mu.Unlock()
+	return slices.DeleteFunc(all, func(e ganesha.Export) bool {
+		_, err := os.Lstat(e.Path)
+		return err != nil
+	})
 }
 
-// Export is one volume's export. A volume that is being made has one, so that it can be mounted as soon as it is ready.
+// Export is the export of one volume, or a static one. A volume that is being made has one, so that it can be mounted as soon as it
+// is ready.
 func (b *Book) Export(name string) (ganesha.Export, bool) {
-	v, ok := b.store.Volume(name)
-	if !ok || v.State != store.StateReady && v.State != store.StateCreating {
+	if v, ok := b.store.Volume(name); ok && (v.State == store.StateReady || v.State == store.StateCreating) {
+		return b.export(v), true
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	x, ok := b.static[name]
+	if !ok {
 		return ganesha.Export{}, false
 	}
-	return b.export(v), true
+	return b.staticExport(x), true
 }
 
 func (b *Book) export(v store.Volume) ganesha.Export {
@@ -46,12 +57,23 @@ func (b *Book) export(v store.Volume) ganesha.Export {
 		ID: v.ExportID, Name: v.ID, Path: b.store.VolumeDir(v.ID), FilesystemID: uint64(v.ProjectID),
 		Squash: squash[v.Spec.Squash], AnonymousUID: v.Spec.AnonymousUID, AnonymousGID: v.Spec.AnonymousGID,
 	}
-	for _, holder := range slices.Sorted(maps.Keys(b.byVolume[v.ID])) {
-		n := b.nodes[holder]
-		if addresses := b.admitted(n); len(addresses) > 0 {
-			g := n.record.Grants[v.ID]
-			e.Clients = append(e.Clients, ganesha.Client{Addresses: addresses, ReadOnly: g.ReadOnly, PrivilegedPort: g.PrivilegedPort})
-		}
+	if len(b.everywhere) > 0 {
+		e.Clients = []ganesha.Client{{Networks: b.everywhere}}
+	} else {
+		e.Clients = b.granted(v.ID)
 	}
 	return e
+}
+
+// granted are the nodes with a grant as the server's clients; the caller holds the lock.
+func (b *Book) granted(id string) []ganesha.Client {
+	var clients []ganesha.Client
+	for _, holder := range slices.Sorted(maps.Keys(b.byVolume[id])) {
+		n := b.nodes[holder]
+		if addresses := b.admitted(n); len(addresses) > 0 {
+			g := n.record.Grants[id]
+			clients = append(clients, ganesha.Client{Addresses: addresses, ReadOnly: g.ReadOnly, PrivilegedPort: g.PrivilegedPort})
+		}
+	}
+	return clients
 }

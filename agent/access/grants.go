@@ -65,8 +65,11 @@ func kept(had, announced map[string]store.Grant) map[string]store.Grant {
 }
 
 func (b *Book) inService(volume string) bool {
-	v, ok := b.store.Volume(volume)
-	return ok && v.State == store.StateReady
+	if v, ok := b.store.Volume(volume); ok {
+		return v.State == store.StateReady
+	}
+	_, ok := b.static[volume]
+	return ok
 }
 
 // takeOver removes the grants of dead nodes that stand in the way of a new one.

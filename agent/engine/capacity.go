@@ -20,6 +20,7 @@ type Holdings struct {
 	Volumes   int // in service, or being deleted with their data still in place
 	Snapshots int
 	Archived  int // deleted volumes whose data are kept: in the archive, or retained in their place
+	Exports   int // static exports with something in them
 }
 
 // Holdings counts what is there.
@@ -41,7 +42,8 @@ func (e *Engine) Holdings() (Holdings, error) {
 		return Holdings{}, err
 	}
 	h.Archived += len(archive)
-	return h, nil
+	h.Exports, err = e.exportsWithData()
+	return h, err
 }
 
 // Capacity adds up what is promised.
@@ -66,6 +68,11 @@ func (e *Engine) capacity() (Capacity, error) {
 	for _, promise := range e.pending {
 		c.Allocated += promise
 	}
+	exports, err := e.exportBytes()
+	if err != nil {
+		return Capacity{}, err
+	}
+	c.Allocated += exports
 	for _, s := range e.Store.Snapshots() {
 		if _, counted := e.pending[snapshotKey(s.ID)]; counted {
 			continue

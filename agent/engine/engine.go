@@ -114,8 +114,11 @@ func (e *Engine) Volumes(after string) []store.Volume {
 	return ready
 }
 
-// Usage reads what a volume's quota says.
+// Usage reads what a volume's or a static export's quota says.
 func (e *Engine) Usage(id string) (xfs.Quota, error) {
+	if store.ValidStaticID(id) {
+		return e.exportUsage(id)
+	}
 	v, err := e.Volume(id)
 	if err != nil {
 		return xfs.Quota{}, err

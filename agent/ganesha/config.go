@@ -3,6 +3,7 @@
 package ganesha
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
@@ -43,9 +44,10 @@ type Export struct {
 	Clients      []Client
 }
 
-// Client is one node that may use an export. No address may belong to two clients of one export.
+// Client is one node or network that may use an export. No address, and no network, may belong to two clients of one export.
 type Client struct {
 	Addresses      []netip.Addr
+	Networks       []netip.Prefix // where they overlap, the smallest decides, and an address before all networks
 	ReadOnly       bool
 	PrivilegedPort bool // refuse requests from ports that any process may use
 }
@@ -78,8 +80,10 @@ func RenderServer(c Config, exports []Export) (string, error) {
 
 // Access_Type None in the defaults and in every export: where no CLIENT block matches, the export's own type holds, so
 // anything else would open a volume to everybody when its last grant is closed. Blocking locks can deadlock Ganesha
-// (nfs-ganesha#1349); clients poll instead. The recovery backend fs loses locks at random, fs_ng does not. Ids go over the wire as
-// numbers, yet idmapping stays active: without it Ganesha 15.2 refuses more than a quarter of all chowns, at random, as invalid.
+// (nfs-ganesha#1349); clients poll instead. A client that is silent for longer than its lease keeps its locks until another wants them,
+// but not for a day, as is the default: as long as it is remembered, each restart of the server waits the whole grace period for it.
+// The recovery backend fs loses locks at random, fs_ng does not. Ids go over the wire as numbers, yet idmapping stays active: without
+// it Ganesha 15.2 refuses more than a quarter of all chowns, at random, as invalid.
 const serverTemplate = `NFS_CORE_PARAM {
 	NFS_Port = %d;
 	Protocols = 4;
@@ -101,6 +105,7 @@ NFSv4 {
 	RecoverySkipIp = true;
 	Server_Owner = %s;
 	Server_Scope = %s;
+	Max_Alive_Time_For_Expired_Client = 600;
 	Only_Numeric_Owners = true;
 	Delegations = false;
 	Blocking_Locks = false;
@@ -146,24 +151,42 @@ func RenderExport(c Config, e Export) (string, error) {
 	return b.String(), nil
 }
 
-// writeClients writes one block for each kind of client: Ganesha searches blocks and addresses one by one.
+// writeClients writes one block for each kind of client: Ganesha searches blocks and addresses one by one, and the first that matches
+// decides. Hence single addresses before networks, and small networks before large ones.
 func writeClients(b *strings.Builder, clients []Client) {
+	var networks []netip.Prefix
+	kinds := map[netip.Prefix]Client{}
 	for _, readOnly := range []bool{false, true} {
 		for _, privileged := range []bool{true, false} {
 			var addresses []netip.Addr
 			for _, c := range clients {
-				if c.ReadOnly == readOnly && c.PrivilegedPort == privileged {
-					addresses = append(addresses, c.Addresses...)
+				if c.ReadOnly != readOnly || c.PrivilegedPort != privileged {
+					continue
+				}
+				addresses = append(addresses, c.Addresses...)
+				for _, n := range c.Networks {
+					networks = append(networks, n.Masked())
+					kinds[n.Masked()] = c
 				}
 			}
-			if len(addresses) == 0 {
-				continue
-			}
 			slices.SortFunc(addresses, netip.Addr.Compare)
-			fmt.Fprintf(b, "\tCLIENT {\n\t\tClients = %s;\n\t\tAccess_Type = %s;\n\t\tPrivilegedPort = %t;\n\t\tProtocols = 4;\n\t}\n",
-				joinAddresses(slices.Compact(addresses)), accessType(readOnly), privileged)
+			writeClient(b, joinAddresses(slices.Compact(addresses)), readOnly, privileged)
 		}
 	}
+	slices.SortFunc(networks, func(x, y netip.Prefix) int {
+		return cmp.Or(y.Bits()-x.Bits(), x.Addr().Compare(y.Addr()))
+	})
+	for _, n := range slices.Compact(networks) {
+		writeClient(b, n.String(), kinds[n].ReadOnly, kinds[n].PrivilegedPort)
+	}
+}
+
+func writeClient(b *strings.Builder, list string, readOnly, privileged bool) {
+	if list == "" {
+		return
+	}
+	fmt.Fprintf(b, "\tCLIENT {\n\t\tClients = %s;\n\t\tAccess_Type = %s;\n\t\tPrivilegedPort = %t;\n\t\tProtocols = 4;\n\t}\n",
+		list, accessType(readOnly), privileged)
 }
 
 func accessType(readOnly bool) string {

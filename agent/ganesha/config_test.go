@@ -37,13 +37,21 @@ func TestServerConfiguration(t *testing.T) {
 		{Addresses: addresses("10.0.0.1", "::ffff:10.0.0.3"), PrivilegedPort: true},
 		{Addresses: addresses("10.0.0.9"), ReadOnly: true},
 	}
+	static := testExport()
+	static.ID, static.Name, static.Path, static.Squash = 9, "e-media", "/data/exports/team/media", SquashRoot
+	static.Clients = []Client{
+		{Networks: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/48")}},
+		{Networks: []netip.Prefix{netip.MustParsePrefix("10.1.7.7/16")}, ReadOnly: true},
+		{Addresses: addresses("10.1.2.3"), PrivilegedPort: true},
+	}
 	for name, c := range map[string]struct {
 		config  Config
 		exports []Export
 	}{
-		"empty":   {testConfig, nil},
-		"exports": {testConfig, []Export{closed, open}},
-		"small":   {Config{Port: 2050, ServerID: "nfs-abc", RecoveryDir: "/r", LeaseSeconds: 10, GraceSeconds: 15}, nil},
+		"networks": {testConfig, []Export{static}},
+		"empty":    {testConfig, nil},
+		"exports":  {testConfig, []Export{closed, open}},
+		"small":    {Config{Port: 2050, ServerID: "nfs-abc", RecoveryDir: "/r", LeaseSeconds: 10, GraceSeconds: 15}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := RenderServer(c.config, c.exports)

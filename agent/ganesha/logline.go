@@ -18,6 +18,9 @@ var logLine = regexp.MustCompile(`^.*\[[^\]]*\] (\S+) :([^:]*) :([A-Z_ ]+) :(.*)
 var noise = []string{
 	"BACKTRACE", "Fatal errors", "deprecated", "DIRECTORY_SERVICES section", "RADOS", "Cannot register NFS",
 	"already active", "Export id not found",
+	// Sums of errors, around the one that says something.
+	"errors while processing parameters", "Errors processing block", "errors found block", "errors found in configuration",
+	"Error while parsing core configuration", "Error setting parameters from configuration file", "Error in configuration file",
 }
 
 // logReader passes Ganesha's log on and remembers the line that says why it failed.

@@ -27,6 +27,19 @@ func TestTheReasonOfAFailedStartIsTheLineThatMatters(t *testing.T) {
 	if got, want := l.reason(), "Config File (/run/n/g.conf:2): Unknown parameter (Grpc_Enable)"; got != want {
 		t.Errorf("reason %q, want %q", got, want)
 	}
+	lines = []string{
+		head + "init_server_pkgs :NFS STARTUP :CRIT :Error while parsing core configuration",
+		head + "main :NFS STARTUP :CRIT :Error setting parameters from configuration file.",
+		head + "config_errs_to_log :CONFIG :CRIT :Config File (/run/n/g.conf:3): No IP address found for 127.0.0.1 because:Name or service not known",
+		head + "config_errs_to_log :CONFIG :CRIT :Config File (/run/n/g.conf:1): 1 errors while processing parameters for NFS_Core_Param",
+		head + "config_errs_to_log :CONFIG :CRIT :Config File (/run/n/g.conf:1): Errors processing block (NFS_Core_Param)",
+		head + "config_errs_to_log :CONFIG :CRIT :Config File (/run/n/g.conf:23): 1 (invalid param value) errors found block NFS_Core_Param",
+		head + "main :NFS STARTUP :FATAL :Fatal errors.  Server exiting...",
+	}
+	l.read(strings.NewReader(strings.Join(lines, "\n")))
+	if got := l.reason(); !strings.Contains(got, "No IP address found for 127.0.0.1") {
+		t.Errorf("reason %q, want the line that the others sum up", got)
+	}
 	l.read(strings.NewReader("ganesha.nfsd: error while loading shared libraries: libntirpc.so\n"))
 	if got := l.reason(); !strings.Contains(got, "libntirpc.so") {
 		t.Errorf("reason %q", got)

@@ -79,7 +79,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err := os.MkdirAll(s.runDir, 0o700); err != nil {
 		return fmt.Errorf("make run directory: %w", err)
 	}
-	backoff := firstBackoff
+	var backoff time.Duration
 	for {
 		begin := time.Now()
 		err := s.runOnce(ctx)
@@ -88,16 +88,21 @@ func (s *Server) Run(ctx context.Context) error {
 			return nil
 		}
 		s.setStatus(Status{Failed: true, Message: err.Error()})
-		if time.Since(begin) > stableAfter {
-			backoff = firstBackoff
-		}
+		backoff = nextBackoff(time.Since(begin), backoff)
 		s.log.Error(err, "Ganesha ended", "ranFor", time.Since(begin).String(), "again", backoff.String())
 		select {
 		case <-ctx.Done():
 		case <-time.After(backoff):
 		}
-		backoff = min(2*backoff, maxBackoff)
 	}
+}
+
+// nextBackoff is how long to wait before the next start: clients wait, too.
+func nextBackoff(ran, last time.Duration) time.Duration {
+	if ran > stableAfter {
+		return 0
+	}
+	return min(max(2*last, firstBackoff), maxBackoff)
 }
 
 // runOnce starts both processes and returns when one of them has ended, or the context has; neither runs then.

@@ -19,6 +19,7 @@ import (
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/engine"
+	"github.com/nfs-operator/nfs-operator/agent/exports"
 	"github.com/nfs-operator/nfs-operator/agent/ganesha"
 	"github.com/nfs-operator/nfs-operator/agent/service"
 	"github.com/nfs-operator/nfs-operator/internal/names"
@@ -28,10 +29,12 @@ import (
 // Options are the agent's flags and configuration.
 type Options struct {
 	Config        config.Config
-	TLSDir        string // tls.crt, tls.key and ca.crt
-	Listen        string // address of the gRPC service
-	HealthAddress string // address of /livez, /readyz and /metrics
-	RunDir        string // for sockets and generated files; lost with the pod
+	ExportsFile   string   // static exports (config.Exports)
+	TLSDir        string   // tls.crt, tls.key and ca.crt
+	Listen        string   // address of the gRPC service
+	HealthAddress string   // address of /livez, /readyz and /metrics
+	RunDir        string   // for sockets and generated files; lost with the pod
+	Warnings      []string // what the status warns of from the start
 	Log           logr.Logger
 }
 
@@ -57,6 +60,7 @@ type Server struct {
 	nfs     *ganesha.Server
 	facts   facts
 	engine  *engine.Engine // nil until the disk has been repaired
+	exports *exports.Keeper
 }
 
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
@@ -125,17 +129,22 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 		LeaseSeconds: s.Config.LeaseSeconds, GraceSeconds: s.Config.GraceSeconds,
 	}, s.RunDir, book, s.Log.WithName("ganesha"))
 	e := engine.New(engine.Options{
-		Store: d.store, Filesystem: d.fs, Access: book, Exports: exports{nfs},
+		Store: d.store, Filesystem: d.fs, Access: book, Exports: runningServer{nfs},
 		OvercommitPercent: s.Config.OvercommitPercent, Now: time.Now, Log: s.Log,
 	})
-	if !s.repair(ctx, e) {
+	if !s.repair(ctx, e) || !s.checkHandle(ctx, d.store) {
 		stopCalls(calls)
 		return
 	}
+	keeper := &exports.Keeper{
+		File: s.ExportsFile, Store: d.store, Filesystem: d.fs, Engine: e, Access: book, Log: s.Log.WithName("exports"),
+	}
+	keeper.Look() // Ganesha has to know them when it starts
 	s.setHostname(record.ServerID)
 	s.mu.Lock()
 	s.nfs = nfs
 	s.engine = e
+	s.exports = keeper
 	s.facts = readFacts(ctx, record)
 	s.mu.Unlock()
 	s.service.Start(&service.Core{Engine: e, Access: book})
@@ -154,6 +163,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	}()
 	workers.Go(func() { e.Run(ctx) })
 	workers.Go(func() { s.keepGrowing(ctx, d) })
+	workers.Go(func() { keeper.Run(ctx) })
 	<-ctx.Done()
 	s.Log.Info("Stopping")
 	if err := d.fs.Sync(); err != nil {
@@ -180,10 +190,10 @@ func (s *Server) repair(ctx context.Context, e *engine.Engine) bool {
 	}
 }
 
-// exports is the NFS server as the engine sees it.
-type exports struct{ *ganesha.Server }
+// runningServer is the NFS server as the engine sees it.
+type runningServer struct{ *ganesha.Server }
 
-func (x exports) Serving() bool { return x.Status().Serving }
+func (r runningServer) Serving() bool { return r.Status().Serving }
 
 // stopCalls gives calls in progress a moment. Announcements never end by themselves.
 func stopCalls(calls *grpc.Server) {

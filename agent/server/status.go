@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -93,14 +94,17 @@ func (s *Server) condition() (serving bool, c condition, restarts int32) {
 func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	serving, c, restarts := s.condition()
 	s.mu.Lock()
-	f := s.facts
+	f, keeper := s.facts, s.exports
 	s.mu.Unlock()
 	st := &agentv1.ServerStatus{
 		Serving: serving, Reason: c.reason, Message: c.message, GaneshaRestarts: restarts,
-		Version: version.Version, ServerId: f.serverID, GaneshaVersion: f.ganesha, KernelVersion: f.kernel, MkfsOptions: f.mkfsOptions,
+		Warnings: slices.Clone(s.Warnings), Version: version.Version, ServerId: f.serverID, GaneshaVersion: f.ganesha, KernelVersion: f.kernel, MkfsOptions: f.mkfsOptions,
 	}
 	if core == nil {
 		return st
+	}
+	if keeper != nil {
+		st.Warnings = append(st.Warnings, keeper.Warnings()...)
 	}
 	st.Nodes = core.Access.Announcing()
 	st.GrantedNodes, st.GoneNodes = core.Access.Granted(), core.Access.Gone()
@@ -113,6 +117,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 		return st
 	}
 	st.Volumes, st.Snapshots, st.Archived = int32(holds.Volumes), int32(holds.Snapshots), int32(holds.Archived)
+	st.Exports = int32(holds.Exports)
 	capacity, err := core.Engine.Capacity()
 	if err != nil {
 		s.Log.Error(err, "Cannot read the capacity")

@@ -29,10 +29,6 @@ const endOfExportIDs = 1 << 16
 func (s *Store) NewProjectID() (uint32, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newProjectID()
-}
-
-func (s *Store) newProjectID() (uint32, error) {
 	if s.ids.project == s.ids.projectEnd {
 		server := s.server
 		server.NextProjectID = s.ids.projectEnd + reserve
@@ -49,19 +45,27 @@ func (s *Store) newProjectID() (uint32, error) {
 	return id, nil
 }
 
-// NewVolumeIDs takes the next project id and the next export id that no volume, trash or archive holds.
+// NewVolumeIDs takes the next project id and the next export id that nothing holds.
 func (s *Store) NewVolumeIDs() (projectID uint32, exportID uint16, err error) {
-	discarded, err := s.discardedExports()
-	if err != nil {
+	if exportID, err = s.NewExportID(); err != nil {
 		return 0, 0, err
+	}
+	projectID, err = s.NewProjectID()
+	return projectID, exportID, err
+}
+
+// NewExportID takes the next export id that no volume, static export, trash or archive holds.
+func (s *Store) NewExportID() (uint16, error) {
+	used, err := s.discardedExports()
+	if err != nil {
+		return 0, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if exportID, err = s.newExportID(discarded); err != nil {
-		return 0, 0, err
+	for _, x := range s.exports {
+		used[x.ExportID] = true
 	}
-	projectID, err = s.newProjectID()
-	return projectID, exportID, err
+	return s.newExportID(used)
 }
 
 func (s *Store) newExportID(discarded map[uint16]bool) (uint16, error) {

@@ -47,6 +47,9 @@ func (l Layout) nodeFile(name string) string     { return filepath.Join(l.nodeRe
 func (l Layout) claimsDir() string               { return filepath.Join(l.Root, byClaim) }
 func (l Layout) claimLink(ns, pvc string) string { return filepath.Join(l.claimsDir(), ns, pvc) }
 
+// Probe is the directory whose file handle is compared at each start.
+func (l Layout) Probe() string { return l.meta() }
+
 // Recovery is where Ganesha keeps its clients' state.
 func (l Layout) Recovery() string { return l.meta("recovery") }
 
@@ -92,7 +95,7 @@ func (l Layout) archiveFile(d Discarded) string { return l.ArchiveDir(d) + jsonE
 func (l Layout) directories() map[string]uint32 {
 	return map[string]uint32{
 		l.meta(): metaPerm, l.volumeRecords(): metaPerm, l.snapshotRecords(): metaPerm, l.nodeRecords(): metaPerm,
-		l.Recovery():                     metaPerm,
+		l.Recovery(): metaPerm, l.exportRecords(): metaPerm, l.StaticRoot(): dirPerm,
 		filepath.Join(l.Root, "volumes"): dirPerm, filepath.Join(l.Root, "snapshots"): metaPerm,
 		filepath.Join(l.Root, "tmp"): metaPerm, l.Trash(): metaPerm, l.Archive(): metaPerm, l.claimsDir(): metaPerm,
 	}

@@ -122,9 +122,10 @@ var ErrNewerFormat = errors.New("disk was written by a newer version")
 // Server is the record of the disk as a whole.
 type Server struct {
 	FormatVersion int    `json:"formatVersion"`
-	ServerID      string `json:"serverID"`     // NFS server owner and scope: clients know the server by it
-	FilesystemID  string `json:"filesystemID"` // UUID of the file system, part of every file handle
-	MkfsOptions   string `json:"mkfsOptions"`  // name of the option set that the disk was formatted with
+	ServerID      string `json:"serverID"`              // NFS server owner and scope: clients know the server by it
+	FilesystemID  string `json:"filesystemID"`          // UUID of the file system, part of every file handle
+	MkfsOptions   string `json:"mkfsOptions"`           // name of the option set that the disk was formatted with
+	ProbeHandle   string `json:"probeHandle,omitempty"` // NFS file handle of the directory of records: clients' handles are valid as long as it is
 	NextExportID  uint16 `json:"nextExportID"`
 	NextProjectID uint32 `json:"nextProjectID"`
 }
@@ -193,7 +194,7 @@ func decodeNode(name string, text []byte) (Node, error) {
 		return Node{}, fmt.Errorf("record says node %q", n.Name)
 	}
 	for id := range n.Grants {
-		if !ValidID(id) {
+		if !ValidID(id) && !ValidStaticID(id) {
 			return Node{}, fmt.Errorf("grant for volume %q", id)
 		}
 	}

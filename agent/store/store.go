@@ -28,6 +28,7 @@ type Store struct {
 	exported  map[uint16]bool // export ids of volumes
 	snapshots map[string]Snapshot
 	nodes     map[string]Node
+	exports   map[string]Export
 }
 
 // Init says how a disk begins that holds no record yet.
@@ -67,6 +68,9 @@ func Open(root string, first Init) (*Store, error) {
 	s.exported = make(map[uint16]bool, len(s.volumes))
 	for _, v := range s.volumes {
 		s.exported[v.ExportID] = true
+	}
+	if s.exports, err = readAll(s.exportRecords(), decodeExport); err != nil {
+		return nil, err
 	}
 	s.ids = newCounters(s.server)
 	return s, nil
@@ -119,6 +123,19 @@ func (s *Store) Server() Server {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.server
+}
+
+// SetProbeHandle records the file handle that clients of this disk may rely on.
+func (s *Store) SetProbeHandle(handle string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	server := s.server
+	server.ProbeHandle = handle
+	if err := s.write(s.serverFile(), server); err != nil {
+		return err
+	}
+	s.server = server
+	return nil
 }
 
 // Snapshot finds a record by id.

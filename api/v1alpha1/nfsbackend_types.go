@@ -79,6 +79,7 @@ const (
 
 // ManagedServer describes NFS servers that the operator runs.
 //
+// +kubebuilder:validation:XValidation:rule="!has(self.exports) || self.exports.all(e, e.shard < self.shards)",message="an export names a shard that does not exist"
 // +kubebuilder:validation:XValidation:rule="self.graceSeconds >= self.leaseSeconds",message="graceSeconds must be at least leaseSeconds: a client notices a restart only when it renews its lease"
 // +kubebuilder:validation:XValidation:rule="!has(self.storage.hosts) || size(self.storage.hosts) == self.shards && self.storage.hosts.all(h, h.shard < self.shards)",message="storage.hosts must have exactly one entry for each shard from 0 to shards-1"
 type ManagedServer struct {
@@ -139,6 +140,16 @@ type ManagedServer struct {
 	// +kubebuilder:validation:Minimum=100
 	// +kubebuilder:validation:Maximum=1000
 	OvercommitPercent int32 `json:"overcommitPercent,omitempty"`
+	// access says which clients reach the volumes; the nodes that have them staged where it is absent.
+	// +optional
+	Access *VolumeAccess `json:"access,omitempty"`
+	// exports are static shared directories, for people who mount them by hand or write PersistentVolumes for them.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="self.all(a, !self.exists(b, a.name != b.name && ((has(a.path) ? a.path : a.name) + '/').startsWith((has(b.path) ? b.path : b.name) + '/')))",message="no export's path may be or lie within another's"
+	Exports []StaticExport `json:"exports,omitempty"`
 }
 
 // SpreadPolicy says how strictly servers are kept on different nodes.
@@ -403,4 +414,10 @@ type ShardStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// warnings are what does not keep the server from serving, and wants a person's attention.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=1024
+	Warnings []string `json:"warnings,omitempty"`
 }

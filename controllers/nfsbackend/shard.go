@@ -90,6 +90,9 @@ func (s *shardState) holdsData() (bool, reason) {
 		return true, reason{reasonHoldsData, fmt.Sprintf("%s holds %d volumes, %d snapshots and %d archived volumes",
 			s.Name(), volumes, snapshots, archived)}
 	}
+	if exports := s.agent.GetExports(); exports > 0 {
+		return true, reason{reasonHoldsData, fmt.Sprintf("%s holds data in %d static exports", s.Name(), exports)}
+	}
 	return false, reason{"Empty", fmt.Sprintf("%s holds no volume", s.Name())}
 }
 

@@ -183,6 +183,9 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 	why := deref(shard.ailment())
 	status.Reason, status.Message = why.word, truncate(why.sentence)
 	status.Outdated = shard.outdated
+	if shard.agent != nil {
+		status.Warnings = warnings(shard.agent.GetWarnings())
+	}
 	status.Node = ""
 	if shard.pod != nil {
 		status.Node = shard.pod.Spec.NodeName
@@ -207,6 +210,16 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 	status.Trash = resource.NewQuantity(roundUp(agent.GetTrashBytes(), roundingStep(capacity.GetTotalBytes())), resource.BinarySI)
 	status.Volumes, status.Snapshots = new(agent.GetVolumes()), new(agent.GetSnapshots())
 	return status
+}
+
+// warnings keeps what the field accepts.
+func warnings(all []string) []string {
+	const most = 16
+	var kept []string
+	for _, w := range all[:min(len(all), most)] {
+		kept = append(kept, truncate(w))
+	}
+	return kept
 }
 
 // roundingStep is the largest power of two below a thousandth of the disk, and at least a mebibyte. Without rounding,

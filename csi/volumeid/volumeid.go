@@ -1,6 +1,6 @@
 // Package volumeid reads and writes the handles by which Kubernetes knows volumes and snapshots. A handle says where
 // its object lives, so nothing but the handle is needed to find it: `<backend>/<shard>/<id>` is a volume and
-// `<backend>/<shard>/s-<id>` a snapshot.
+// `<backend>/<shard>/s-<id>` a snapshot. `<backend>/<shard>/e-<name>` is a static export, which is used like a volume.
 package volumeid
 
 import (
@@ -30,6 +30,8 @@ var (
 	// Without a leading zero, so that a place has one spelling only.
 	shardPattern = regexp.MustCompile(`^(0|[1-9][0-9]?)$`)
 	idPattern    = regexp.MustCompile(`^[a-z2-7]{16}$`)
+	// A static export of the backend: e- and its name.
+	exportPattern = regexp.MustCompile(`^e-[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
 )
 
 // Shard is one server of an NFSBackend.
@@ -62,10 +64,10 @@ type Snapshot struct {
 
 func (s Snapshot) String() string { return s.Shard.String() + "/" + snapshotPrefix + s.ID }
 
-// ParseVolume reads a volume's handle.
+// ParseVolume reads a volume's or a static export's handle.
 func ParseVolume(handle string) (Volume, error) {
 	shard, id, err := split(handle)
-	if err != nil || !idPattern.MatchString(id) {
+	if err != nil || !idPattern.MatchString(id) && !exportPattern.MatchString(id) {
 		return Volume{}, invalid("volume", handle)
 	}
 	return Volume{Shard: shard, ID: id}, nil

@@ -15,6 +15,8 @@ func TestParseVolume(t *testing.T) {
 		"a/63/" + id:          {Shard{"a", 63}, id},
 		"with-dash/9/" + id:   {Shard{"with-dash", 9}, id},
 		longest + "/10/" + id: {Shard{longest, 10}, id},
+		"main/0/e-media":      {Shard{"main", 0}, "e-media"},
+		"main/0/e-" + longest: {Shard{"main", 0}, "e-" + longest},
 	}
 	for handle, want := range valid {
 		got, err := ParseVolume(handle)
@@ -39,7 +41,8 @@ func badHandles() []string {
 		strings.Repeat("b", 41) + "/0/" + id,
 		"main/0/..", "main/0/.", "../0/" + id, "main/../" + id, "main/0/../" + id, "main/0/..%2f" + id,
 		"main/0/" + id[1:], "main/0/" + id + "a", "main/0/" + strings.ToUpper(id), "main/0/abcdefghij23456\x00",
-		"main/0/abcdefghij234561", "main/0/s-" + id, "main/0/e-export", strings.Repeat("a/", 100000),
+		"main/0/abcdefghij234561", "main/0/s-" + id, "main/0/e-", "main/0/e--x", "main/0/e-x-", "main/0/e-a/b", "main/0/e-..", "main/0/e-A",
+		"main/0/e-" + strings.Repeat("x", 41), "main/0/e-x\n", strings.Repeat("a/", 100000),
 	}
 }
 

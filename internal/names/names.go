@@ -70,6 +70,10 @@ const (
 	FileAgentConfig = "/etc/nfs-operator/config/agent.yaml"
 	// KeyAgentConfig is its key in the shard's ConfigMap.
 	KeyAgentConfig = "agent.yaml"
+	// FileAgentExports is where the agent finds its static exports, and reads them again when they change.
+	FileAgentExports = "/etc/nfs-operator/config/exports.yaml"
+	// KeyAgentExports is their key in the shard's ConfigMap.
+	KeyAgentExports = "exports.yaml"
 	// DataDevice is the server's disk in the server pod. It must lie below /dev: libblkid looks for the file system's
 	// UUID only there, and without it NFS file handles would contain the device number.
 	DataDevice = "/dev/nfs-operator/data"

@@ -38,32 +38,42 @@ func FileSource(certFile, keyFile, caFile string) *Source {
 	return &Source{certFile: certFile, keyFile: keyFile, caFile: caFile}
 }
 
+// load reads the files. While they are being replaced one may not fit the others; then what was read before still holds, so that no
+// handshake fails, and the next one looks again.
 func (s *Source) load() (*tls.Certificate, *x509.CertPool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.reload(); err != nil && s.pool == nil {
+		return nil, nil, err
+	}
+	cert := s.cert
+	return &cert, s.pool, nil
+}
+
+func (s *Source) reload() error {
 	var texts [3][]byte
 	changed := s.pool == nil
 	for i, file := range []string{s.certFile, s.keyFile, s.caFile} {
 		text, err := os.ReadFile(file)
 		if err != nil {
-			return nil, nil, err
+			return err
 		}
 		texts[i] = text
 		changed = changed || !bytes.Equal(text, s.loaded[i])
 	}
 	if !changed {
-		return &s.cert, s.pool, nil
+		return nil
 	}
 	cert, err := tls.X509KeyPair(texts[0], texts[1])
 	if err != nil {
-		return nil, nil, fmt.Errorf("load %s and %s: %w", s.certFile, s.keyFile, err)
+		return fmt.Errorf("load %s and %s: %w", s.certFile, s.keyFile, err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(texts[2]) {
-		return nil, nil, fmt.Errorf("%s holds no certificate", s.caFile)
+		return fmt.Errorf("%s holds no certificate", s.caFile)
 	}
 	s.cert, s.pool, s.loaded = cert, pool, texts
-	return &cert, pool, nil
+	return nil
 }
 
 // ServerCredentials admits only peers with a certificate of the bundle.

@@ -49,6 +49,9 @@ func TestAServingAgent(t *testing.T) {
 		"ids that are no ids reach nothing":     testIDsThatAreNoIDsReachNothing,
 		"chown never fails":                     testChownNeverFails,
 		"snapshot, restore and clone":           testSnapshotRestoreAndClone,
+		"a forged handle":                       testAForgedHandle,
+		"every thread is an I/O flusher":        testEveryThreadIsAnIOFlusher,
+		"a dead client's lock":                  testADeadClientsLockIsFree,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, h) })
 	}

@@ -5,6 +5,7 @@ package agent
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,7 +20,20 @@ import (
 // away waits for it, because the child closes the parent's files.
 const writerVariable = "TEST_WRITER"
 
+// lockVariable makes it try to lock the named file, newVariable to make it.
+const (
+	lockVariable = "TEST_LOCK"
+	newVariable  = "TEST_NEW"
+)
+
 func TestMain(m *testing.M) {
+	if path := os.Getenv(lockVariable); path != "" {
+		os.Exit(exitCode(lock(path)))
+	}
+	if path := os.Getenv(newVariable); path != "" {
+		_, err := os.Create(path)
+		os.Exit(exitCode(err))
+	}
 	if path := os.Getenv(writerVariable); path != "" {
 		_ = json.NewEncoder(os.Stdout).Encode(write(path))
 		return
@@ -28,6 +42,37 @@ func TestMain(m *testing.M) {
 		return
 	}
 	os.Exit(m.Run())
+}
+
+func exitCode(err error) int {
+	if err != nil {
+		_, _ = os.Stderr.WriteString(err.Error() + "\n")
+		return 1
+	}
+	return 0
+}
+
+func lock(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return unix.FcntlFlock(f.Fd(), unix.F_SETLK, &unix.Flock_t{Type: unix.F_WRLCK})
+}
+
+// tryLock tries to lock a file as another process.
+func tryLock(path string) error { return runSelf(lockVariable, path) }
+
+// newFile makes a file as another process.
+func newFile(path string) error { return runSelf(newVariable, path) }
+
+func runSelf(variable, path string) error {
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), variable+"="+path)
+	if text, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return nil
 }
 
 // written is what a writer has seen.

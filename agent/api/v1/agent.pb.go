@@ -2125,6 +2125,8 @@ type ServerStatus struct {
 	UnprivilegedNodes []string `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
 	GrantedNodes      []string `protobuf:"bytes,40,rep,name=granted_nodes,json=grantedNodes,proto3" json:"granted_nodes,omitempty"` // nodes that hold a grant, whether they announce themselves or not
 	GoneNodes         []string `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`          // nodes that are refused, as SetNodeGone has said
+	Warnings          []string `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                             // sentences for a person: what does not keep the server from serving
+	Exports           int32    `protobuf:"varint,21,opt,name=exports,proto3" json:"exports,omitempty"`                              // static exports with something in them
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2285,6 +2287,20 @@ func (x *ServerStatus) GetGoneNodes() []string {
 	return nil
 }
 
+func (x *ServerStatus) GetWarnings() []string {
+	if x != nil {
+		return x.Warnings
+	}
+	return nil
+}
+
+func (x *ServerStatus) GetExports() int32 {
+	if x != nil {
+		return x.Exports
+	}
+	return 0
+}
+
 var File_agent_api_v1_agent_proto protoreflect.FileDescriptor
 
 const file_agent_api_v1_agent_proto_rawDesc = "" +
@@ -2442,7 +2458,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x16\n" +
 	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"\x15\n" +
 	"\x13SetNodeGoneResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\xe9\x04\n" +
+	"\x10GetStatusRequest\"\x9f\x05\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2464,7 +2480,9 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x12unprivileged_nodes\x18\x10 \x03(\tR\x11unprivilegedNodes\x12#\n" +
 	"\rgranted_nodes\x18( \x03(\tR\fgrantedNodes\x12\x1d\n" +
 	"\n" +
-	"gone_nodes\x18) \x03(\tR\tgoneNodes*R\n" +
+	"gone_nodes\x18) \x03(\tR\tgoneNodes\x12\x1a\n" +
+	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12\x18\n" +
+	"\aexports\x18\x15 \x01(\x05R\aexports*R\n" +
 	"\x06Squash\x12\x16\n" +
 	"\x12SQUASH_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSQUASH_NONE\x10\x01\x12\x0f\n" +

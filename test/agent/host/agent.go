@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	startTimeout = 60 * time.Second
+	startTimeout = 150 * time.Second
 	stopTimeout  = 30 * time.Second
 )
 
@@ -47,7 +47,7 @@ func (h *Host) Start(tb testing.TB, c config.Config) *Agent {
 		tb.Fatal(err)
 	}
 	a := &Agent{host: h, log: log, done: make(chan struct{})}
-	a.cmd = exec.Command(binaryPath, "agent", "--config=/run/agent.yaml", "--tls-dir="+tlsDir, "--run-dir="+runDir, "--verbose")
+	a.cmd = exec.Command(binaryPath, "agent", "--config=/run/agent.yaml", "--exports="+exportsFile, "--tls-dir="+tlsDir, "--run-dir="+runDir, "--verbose")
 	a.cmd.Path = binaryPath
 	a.cmd.Err = nil // it was looked for outside of the chroot
 	a.cmd.Dir = "/"
@@ -73,6 +73,29 @@ func (a *Agent) cleanUp(tb testing.TB) {
 		tb.Logf("agent's log:\n%s", a.Log())
 	}
 	a.log.Close()
+}
+
+// WriteExports replaces the configuration of static exports, as the kubelet does: agents see the old text or the new one.
+func (h *Host) WriteExports(tb testing.TB, e config.Exports) {
+	tb.Helper()
+	text, err := e.Marshal()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	h.WriteExportsText(tb, text)
+}
+
+// WriteExportsText does the same with any text.
+func (h *Host) WriteExportsText(tb testing.TB, text []byte) {
+	tb.Helper()
+	path := h.Path(exportsFile)
+	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	if err := os.Rename(path+".new", path); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { _ = os.Remove(path) })
 }
 
 // Kill ends the agent as kill -9 does, and waits until Ganesha is gone too.

@@ -37,6 +37,8 @@ const (
 	dataDir    = "/run/data"
 	tlsDir     = "/run/tls"
 	binaryPath = "/run/nfs-operator"
+
+	exportsFile = "/run/exports.yaml"
 )
 
 // Program is the name under which agents appear among the machine's processes.

@@ -7,8 +7,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/golden"
+	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
 func testShard() Shard {
@@ -72,6 +74,30 @@ func TestAllServerFieldsReachThePod(t *testing.T) {
 	golden.Equal(t, "statefulset-all-fields", set)
 }
 
+func withExports(s *Shard) {
+	s.Backend.Spec.Server.Access = &v1alpha1.VolumeAccess{Mode: v1alpha1.AccessCIDRs, CIDRs: []v1alpha1.CIDR{"10.0.0.0/8"}}
+	s.Backend.Spec.Server.Exports = []v1alpha1.StaticExport{
+		{Name: "elsewhere", Shard: 1, Size: resource.MustParse("1Gi"), Squash: "Root"},
+		{Name: "media", Path: "team/media", Size: resource.MustParse("1Gi"), Squash: "Root", AnonymousUID: 65534, AnonymousGID: 4294967294,
+			Clients: []v1alpha1.ExportClient{{CIDR: "192.0.2.0/24", Access: v1alpha1.ExportReadWrite}, {CIDR: "fd00::/48", Access: v1alpha1.ExportReadOnly}}},
+		{Name: "home", Size: resource.MustParse("0"), Squash: "All"},
+	}
+}
+
+func TestExportsReachTheirShardsAgentOnly(t *testing.T) {
+	s := testShard()
+	withExports(&s)
+	c, err := ConfigMap(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "configmap-exports", c)
+	got, err := config.ParseExports([]byte(c.Data[names.KeyAgentExports]))
+	if err != nil || len(got.Exports) != 2 || len(got.AccessCIDRs) != 1 {
+		t.Errorf("the agent reads %+v, %v", got, err)
+	}
+}
+
 func testVolume() *corev1.PersistentVolume {
 	return &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: "disk-0"},
@@ -106,6 +132,7 @@ func TestTemplateHashFollowsConfigurationButNotTheKindOfDisk(t *testing.T) {
 		"disk":    func(s *Shard) { s.DiskOnNetwork = true },
 		"address": func(s *Shard) { s.Address = "10.96.0.7" },
 		"in use":  func(s *Shard) { s.InUse = true },
+		"exports": withExports,
 	} {
 		if hash(change) != base {
 			t.Errorf("the hash follows %s, which is no reason to restart a server", name)

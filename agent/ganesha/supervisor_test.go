@@ -1,0 +1,74 @@
+package ganesha
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr"
+)
+
+type nothing struct{}
+
+func (nothing) Exports() []Export            { return nil }
+func (nothing) Export(string) (Export, bool) { return Export{}, false }
+
+// fakePrograms puts a dbus-daemon that only makes its socket, and a ganesha.nfsd that does what the script says, first in the PATH.
+func fakePrograms(t *testing.T, script string) {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"dbus-daemon":  "#!/bin/sh\nfor a; do case $a in --config-file=*) : >\"$(dirname \"${a#--config-file=}\")/bus\";; esac; done\nexec sleep 1000\n",
+		"ganesha.nfsd": "#!/bin/sh\n" + script,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+}
+
+func TestAServerThatDiesIsStartedAgainAndSaysWhy(t *testing.T) {
+	fakePrograms(t, `echo "21/11/2026 22:11:20 : epoch 6b : vm : nfs-ganesha-7[main] fsal_load :FSAL :CRIT :Could not load FSAL_VFS: no such file"
+echo "21/11/2026 22:11:20 : epoch 6b : vm : nfs-ganesha-7[main] main :NFS STARTUP :FATAL :Fatal errors.  Server exiting..."
+exit 2
+`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := New(testConfig, t.TempDir(), nothing{}, logr.Discard())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	end := time.Now().Add(time.Minute)
+	for s.Status().Restarts < 2 && time.Now().Before(end) {
+		time.Sleep(10 * time.Millisecond)
+	}
+	for !s.Status().Failed && time.Now().Before(end) { // between two starts it says that it is starting
+		time.Sleep(time.Millisecond)
+	}
+	st := s.Status()
+	if st.Serving || !st.Failed || st.Restarts < 2 || !strings.Contains(st.Message, "exit status 2") || !strings.Contains(st.Message, "Could not load FSAL_VFS: no such file") {
+		t.Errorf("status %+v", st)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for name, c := range map[string]struct {
+		ran, last, want time.Duration
+	}{
+		"after a good run":     {time.Hour, maxBackoff, 0},
+		"the first failure":    {time.Second, 0, firstBackoff},
+		"the second":           {time.Second, firstBackoff, 2 * firstBackoff},
+		"not longer than that": {time.Second, maxBackoff, maxBackoff},
+	} {
+		if got := nextBackoff(c.ran, c.last); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}

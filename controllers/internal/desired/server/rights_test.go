@@ -1,0 +1,49 @@
+package server
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"testing"
+)
+
+// TestTheServersRightsAreDocumented compares docs/server-pod.md with the pod: a capability is not to be added without a reason, nor
+// kept without one.
+func TestTheServersRightsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../../docs/server-pod.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var documented []string
+	for _, row := range regexp.MustCompile("(?m)^\\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \\|").FindAllStringSubmatch(string(text), -1) {
+		for _, name := range regexp.MustCompile("[A-Z_]+").FindAllString(row[1], -1) {
+			documented = append(documented, name)
+		}
+	}
+	spec := podSpec(testShard())
+	container := spec.Containers[0]
+	var has []string
+	for _, c := range container.SecurityContext.Capabilities.Add {
+		has = append(has, string(c))
+	}
+	slices.Sort(documented)
+	slices.Sort(has)
+	if !slices.Equal(documented, has) {
+		t.Errorf("documented %v, the pod has %v", documented, has)
+	}
+	security := container.SecurityContext
+	for what, right := range map[string]bool{
+		"drops all":             len(security.Capabilities.Drop) == 1 && security.Capabilities.Drop[0] == "ALL",
+		"read-only root":        *security.ReadOnlyRootFilesystem,
+		"not privileged":        security.Privileged == nil || !*security.Privileged,
+		"seccomp":               *spec.SecurityContext.SeccompProfile.Type == "RuntimeDefault",
+		"no token":              !*spec.AutomountServiceAccountToken,
+		"no network of a node":  spec.HostNetwork == nil,
+		"no processes of nodes": spec.HostPID == nil,
+		"one container":         len(spec.Containers) == 1 && len(spec.InitContainers) == 0,
+	} {
+		if !right {
+			t.Errorf("not as documented: %s", what)
+		}
+	}
+}
