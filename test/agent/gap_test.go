@@ -1,4 +1,4 @@
-//go:build vm
+//go:build vm && long
 
 package agent
 
@@ -11,7 +11,6 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
-	"github.com/nfs-operator/nfs-operator/test/agent/nfs4"
 )
 
 // defaults is a configuration with the lease and the grace period that a backend has when nobody says otherwise.
@@ -19,45 +18,6 @@ func defaults(h *host.Host) config.Config {
 	c := h.Config(host.DiskLarge)
 	c.LeaseSeconds, c.GraceSeconds = 18, 30
 	return c
-}
-
-// holdLock opens a file with a client of its own, and locks it.
-func holdLock(t *testing.T, owner, id, file string) *nfs4.Client {
-	t.Helper()
-	c, err := nfs4.Dial(nfsAddress, owner)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(c.Vanish)
-	if err := c.Reclaimed(); err != nil {
-		t.Fatal(err)
-	}
-	root, err := c.Lookup(id)
-	if err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, 90*time.Second, "a lock is had (there may be a grace period)", func() bool {
-		err = c.OpenAndLock(root, file)
-		return err == nil
-	})
-	return c
-}
-
-// testADeadClientsLockIsFree takes a lock with a client that then vanishes. Another must have it when the lease is over, without
-// anybody's help.
-func testADeadClientsLockIsFree(t *testing.T, h *host.Host) {
-	t.Helper()
-	v := create(t, h.Controller(t), "pvc-lock", 16*mib)
-	dir := h.Mount(t, open(t, h.Node(t, "node-lock"), v.GetId()))
-	dead := holdLock(t, "dead client", v.GetId(), "file")
-	path := filepath.Join(dir, "file")
-	if err := tryLock(path); err == nil {
-		t.Fatal("two clients have one lock")
-	}
-	dead.Vanish()
-	begin := time.Now()
-	eventually(t, 120*time.Second, "the lock of a dead client is free", func() bool { return tryLock(path) == nil })
-	t.Logf("lease 10 s, tick 5 s: the lock of a dead client was free after %s", time.Since(begin).Round(100*time.Millisecond))
 }
 
 // TestGaps measures what clients see when Ganesha is killed. It asserts only that nothing fails and nothing is lost: the figures are in
