@@ -108,3 +108,11 @@ func groupOf(f *os.File, gid int) error {
 	}
 	return nil
 }
+
+// wrapPath says which entry an error is about.
+func wrapPath(relative string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%q: %w", relative, err)
+	}
+	return nil
+}
