@@ -118,6 +118,20 @@ func (c *Catalog) Server(ctx context.Context, shard volumeid.Shard) (Server, err
 	return Server{}, fmt.Errorf("server %d of NFSBackend %q: %w", shard.Number, shard.Backend, ErrNotFound)
 }
 
+// Export finds a static export of a server; nil when there is none of that name.
+func (c *Catalog) Export(ctx context.Context, shard volumeid.Shard, name string) (*v1alpha1.StaticExport, error) {
+	b, err := c.backend(ctx, shard.Backend)
+	if err != nil || b.Spec.Server == nil {
+		return nil, err
+	}
+	for i := range b.Spec.Server.Exports {
+		if e := &b.Spec.Server.Exports[i]; e.Name == name && e.Shard == shard.Number {
+			return e, nil
+		}
+	}
+	return nil, nil
+}
+
 // NamespaceAllowed tells whether claims of a namespace may use a profile.
 func (c *Catalog) NamespaceAllowed(ctx context.Context, profile *v1alpha1.StorageProfile, namespace string) (bool, error) {
 	allowed := profile.Spec.AllowedNamespaces

@@ -117,3 +117,17 @@ func TestAllowedNamespaces(t *testing.T) {
 		t.Errorf("a namespace that is gone: %v", err)
 	}
 }
+
+func TestExport(t *testing.T) {
+	b := backend("main")
+	b.Spec.Server = &v1alpha1.ManagedServer{Exports: []v1alpha1.StaticExport{{Name: "shared", Shard: 1}}}
+	c := newCatalog(t, b, backend("other"))
+	for shard, want := range map[volumeid.Shard]bool{{Backend: "main", Number: 1}: true, {Backend: "main"}: false, {Backend: "other", Number: 1}: false} {
+		if e, err := c.Export(t.Context(), shard, "shared"); err != nil || (e != nil) != want {
+			t.Errorf("%v: %v, %v", shard, e, err)
+		}
+	}
+	if _, err := c.Export(t.Context(), volumeid.Shard{Backend: "gone"}, "shared"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("a backend that is gone: %v", err)
+	}
+}

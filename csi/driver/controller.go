@@ -21,6 +21,7 @@ type Catalog interface {
 	Servers(ctx context.Context, profile *v1alpha1.StorageProfile) ([]catalog.Server, error)
 	AllServers(ctx context.Context) ([]catalog.Server, error)
 	Server(ctx context.Context, shard volumeid.Shard) (catalog.Server, error)
+	Export(ctx context.Context, shard volumeid.Shard, name string) (*v1alpha1.StaticExport, error)
 	NamespaceAllowed(ctx context.Context, profile *v1alpha1.StorageProfile, namespace string) (bool, error)
 }
 
@@ -192,6 +193,17 @@ func (c *Controller) volume(ctx context.Context, handle string) (*csi.Volume, er
 		return nil, err
 	}
 	found := &csi.Volume{VolumeId: handle}
+	if name, ok := id.Export(); ok {
+		e, err := c.catalog.Export(ctx, id.Shard, name)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil {
+			return nil, status.Errorf(codes.NotFound, "no export %q at shard %d in spec.server.exports of NFSBackend %q", name, id.Shard.Number, id.Shard.Backend)
+		}
+		found.CapacityBytes = e.Size.Value()
+		return found, nil
+	}
 	s, err := c.server(ctx, id.Shard)
 	if err != nil {
 		return nil, err

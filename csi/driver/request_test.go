@@ -64,6 +64,9 @@ func TestParseCreateVolumeRefuses(t *testing.T) {
 		"empty source": {
 			func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = &csi.VolumeContentSource{} }, codes.InvalidArgument, "source",
 		},
+		"export as source": {
+			func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = fromVolume("main/0/e-shared") }, codes.InvalidArgument, "static export",
+		},
 		"source that cannot be": {
 			func(r *csi.CreateVolumeRequest) { r.VolumeContentSource = fromVolume("main/0/../../etc") }, codes.NotFound, "main/0/",
 		},
