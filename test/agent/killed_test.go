@@ -277,6 +277,9 @@ func testKilled(t *testing.T, counts func(*unix.PtraceRegs) bool) {
 			prepare(t, dir, k)
 			for at := 1; ; at++ {
 				if !killOnce(t, dir, k, &tracer{counts: counts, killAt: at}) {
+					if at == 1 { // as in user-mode Linux, whose registers look otherwise
+						t.Fatal("no system call was counted: the tracer does not work here")
+					}
 					t.Logf("killed before each of %d system calls, in %s", at-1, time.Since(begin).Round(time.Millisecond))
 					return
 				}
