@@ -17,7 +17,7 @@ import (
 type Handle []byte
 
 // ExportIDOffset is where the two bytes of the export's number lie in Ganesha's handles.
-const ExportIDOffset = 3
+const ExportIDOffset = 2
 
 // WithExport is the same handle with another's export number.
 func (h Handle) WithExport(other Handle) Handle {
