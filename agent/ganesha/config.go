@@ -83,7 +83,8 @@ func RenderServer(c Config, exports []Export) (string, error) {
 // (nfs-ganesha#1349); clients poll instead. A client that is silent for longer than its lease keeps its locks until another wants them,
 // but not for a day, as is the default: as long as it is remembered, each restart of the server waits the whole grace period for it.
 // The recovery backend fs loses locks at random, fs_ng does not. Ids go over the wire as numbers, yet idmapping stays active: without
-// it Ganesha 15.2 refuses more than a quarter of all chowns, at random, as invalid.
+// it Ganesha 15.2 refuses more than a quarter of all chowns, at random, as invalid. Attributes are not kept: the agent changes files' groups
+// beside Ganesha, and for a minute, the default, pods would be refused as members of the former group.
 const serverTemplate = `NFS_CORE_PARAM {
 	NFS_Port = %d;
 	Protocols = 4;
@@ -113,7 +114,7 @@ NFSv4 {
 GRPC { Grpc_Enable = false; }
 NFS_KRB5 { Active_krb5 = false; }
 DIRECTORY_SERVICES { Idmapping_Active = true; }
-EXPORT_DEFAULTS { Access_Type = None; Protocols = 4; Transports = TCP; SecType = sys; }
+EXPORT_DEFAULTS { Access_Type = None; Protocols = 4; Transports = TCP; SecType = sys; Attr_Expiration_Time = 0; }
 `
 
 // RenderExport writes one EXPORT block. The same export always gives the same text.

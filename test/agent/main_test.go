@@ -48,6 +48,7 @@ func TestAServingAgent(t *testing.T) {
 		"callers without the role are refused":  testCallersWithoutTheRoleAreRefused,
 		"ids that are no ids reach nothing":     testIDsThatAreNoIDsReachNothing,
 		"chown never fails":                     testChownNeverFails,
+		"changes beside NFS are seen":           testChangesBesideNFSAreSeenAtOnce,
 		"snapshot, restore and clone":           testSnapshotRestoreAndClone,
 		"a forged handle":                       testAForgedHandle,
 		"every thread is an I/O flusher":        testEveryThreadIsAnIOFlusher,

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
@@ -153,5 +154,29 @@ func testChownNeverFails(t *testing.T, h *host.Host) {
 	}
 	if failed > 0 {
 		t.Errorf("%d of 100 failed", failed)
+	}
+}
+
+// testChangesBesideNFSAreSeenAtOnce: the agent gives files to groups on the disk, where Ganesha does not see it.
+func testChangesBesideNFSAreSeenAtOnce(t *testing.T, h *host.Host) {
+	t.Helper()
+	v := create(t, h.Controller(t), "pvc-beside", 16*mib)
+	file := filepath.Join(h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId())), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, gid := range []uint32{4000, 4001} {
+		if err := os.Chown(filepath.Join(h.DataDir(), "volumes", v.GetId(), "file"), -1, int(gid)); err != nil {
+			t.Fatal(err)
+		}
+		f, err := os.Open(file) // asks the server for the attributes (RFC 8881, section 10.3.1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := f.Stat()
+		f.Close()
+		if err != nil || info.Sys().(*syscall.Stat_t).Gid != gid {
+			t.Errorf("group %d, %v, want %d", info.Sys().(*syscall.Stat_t).Gid, err, gid)
+		}
 	}
 }
