@@ -56,6 +56,13 @@ func (r *Reconciler) observeAdoptable(ctx context.Context, shard *shardState) er
 	var found []string
 	for i := range volumes.Items {
 		volume := &volumes.Items[i]
+		if shard.Claim == nil && volume.Status.Phase == corev1.VolumeBound { // most likely for a moment only: its claim was just deleted
+			shard.Adopted = volume // for the identity that it notes
+			shard.trouble = &reason{reasonDiskNotFree, fmt.Sprintf(
+				"PersistentVolume %s, the disk of %s, is still bound to a claim that is gone or elsewhere: if it shall not be used again, take the label %s off it",
+				volume.Name, shard.Name(), names.LabelBackend)}
+			return nil
+		}
 		if shard.Claim != nil && shard.Claim.Spec.VolumeName != volume.Name || !adoptable(volume) {
 			continue
 		}

@@ -132,6 +132,34 @@ func TestBackendMadeAnewAdoptsADiskWithoutAClaim(t *testing.T) {
 	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
 }
 
+// The deletion of a claim is seen before its PersistentVolume is Released.
+func TestClaimThatIsGoneWaitsForItsDisk(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	w.agents.status = nil
+	claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
+	w.get(w.claimKey(), claim)
+	delete(claim.Labels, meta.LabelInUse)
+	claim.Finalizers = nil
+	w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
+	w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
+	w.settle()
+	w.Expect(w.gone(w.claimKey(), claim)).To(BeTrue(), "it would get another disk")
+	ready := w.condition(v1alpha1.ConditionReady)
+	w.Expect(ready.Reason).To(Equal(reasonDiskNotFree))
+	w.Expect(ready.Message).To(ContainSubstring("disk-" + w.name))
+	w.Expect(kstatus(w)).To(Equal(status.InProgressStatus))
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(BeEquivalentTo("True"))
+
+	w.get(client.ObjectKey{Name: "disk-" + w.name}, disk)
+	disk.Status.Phase = corev1.VolumeReleased
+	w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
+	w.settle()
+	w.get(w.claimKey(), claim)
+	w.Expect(claim.Spec.VolumeName).To(Equal(disk.Name))
+}
+
 func TestSeveralDisksOfOneServerAreNotChosenFrom(t *testing.T) {
 	w := newWorld(t)
 	for _, suffix := range []string{"-a", "-b"} {

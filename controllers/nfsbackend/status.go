@@ -30,6 +30,7 @@ const (
 	reasonGrowingDisk     = "GrowingDisk"
 	reasonDiskTaken       = "DiskTaken"
 	reasonSeveralDisks    = "SeveralDisks"
+	reasonDiskNotFree     = "DiskNotFree"
 	reasonPaused          = "Paused"
 	// reasonReleased says that the backend was empty when its servers were stopped for its deletion.
 	reasonReleased          = "Released"
@@ -46,7 +47,7 @@ var stallingReasons = []string{
 }
 
 // disklessReasons are those for which no claim may be made.
-var disklessReasons = []string{reasonDiskTaken, reasonSeveralDisks, "NodeMissing"}
+var disklessReasons = []string{reasonDiskTaken, reasonSeveralDisks, reasonDiskNotFree, "NodeMissing"}
 
 // warningReasons are those of the others that people should look at.
 var warningReasons = []string{reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed", "NodeMissing"}
