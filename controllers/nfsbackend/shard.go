@@ -3,6 +3,7 @@ package nfsbackend
 import (
 	"cmp"
 	"fmt"
+	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +40,16 @@ type shardState struct {
 }
 
 func (s *shardState) serving() bool { return s.agent.GetServing() }
+
+// mayServe is true as well for a server that could not be asked, and that Kubernetes finds ready: it may be us who cannot
+// reach it.
+func (s *shardState) mayServe() bool { return s.serving() || s.agent == nil && podReady(s.pod) }
+
+func podReady(pod *corev1.Pod) bool {
+	return pod != nil && slices.ContainsFunc(pod.Status.Conditions, func(condition corev1.PodCondition) bool {
+		return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
+	})
+}
 
 // ailment is what is wrong with the server, nil when nothing is.
 func (s *shardState) ailment() *reason {

@@ -4,6 +4,7 @@ package nfsbackend
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	. "github.com/onsi/gomega"
@@ -194,6 +195,47 @@ func TestPodsThatDoNotServeAreReplacedWhateverTheOthersDo(t *testing.T) {
 	w.settle()
 	w.Expect(w.gone(w.podOf(0), &corev1.Pod{})).To(BeTrue())
 	w.Expect(w.gone(w.podOf(1), &corev1.Pod{})).To(BeTrue())
+}
+
+// kubeletReady is what a kubelet says of a server whose probe answers.
+func (w *world) kubeletReady(number int32) {
+	w.t.Helper()
+	pod := &corev1.Pod{}
+	w.get(w.podOf(number), pod)
+	pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	w.Expect(w.c.Status().Update(w.t.Context(), pod)).To(Succeed())
+}
+
+// A manager that is cut off from the agents must not restart servers that serve.
+func TestReadyPodsThatCannotBeAskedAreNotReplacedTogether(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(2)
+	for number := range int32(2) {
+		w.kubeletReady(number)
+	}
+	w.agents.status = nil
+	w.outdate(2)
+	w.settle()
+	w.get(w.podOf(0), &corev1.Pod{})
+	w.get(w.podOf(1), &corev1.Pod{})
+	w.Expect(w.backend().Status.ServingShards).To(Equal("0/2"))
+}
+
+func TestReadyPodThatCannotBeAskedWaitsForTheMaintenanceWindow(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(1)
+	w.kubeletReady(0)
+	start := time.Now().UTC().Add(12 * time.Hour)
+	w.change(func(b *v1alpha1.NFSBackend) {
+		b.Spec.Server.UpdateStrategy.MaintenanceWindow = &v1alpha1.MaintenanceWindow{Start: start.Format("15:04"), DurationMinutes: 60}
+	})
+	w.agents.status = nil
+	w.outdate(1)
+	w.settle()
+	w.get(w.podOf(0), &corev1.Pod{})
+	w.ahead += 12*time.Hour + 30*time.Minute
+	w.settle()
+	w.Expect(w.gone(w.podOf(0), &corev1.Pod{})).To(BeTrue())
 }
 
 func TestOnDeleteLeavesPodsToAPerson(t *testing.T) {

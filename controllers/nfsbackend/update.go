@@ -22,7 +22,7 @@ func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, e
 			continue
 		}
 		// A server that does not serve is no reason to leave it as it is: the new version may be what mends it.
-		if shard.serving() && !othersServe(s, shard) {
+		if shard.mayServe() && !othersServe(s, shard) {
 			continue
 		}
 		r.event(s, corev1.EventTypeNormal, "ReplacingPod", fmt.Sprintf("Replacing the pod of %s %s", shard.Name(), s.fromTo()))
@@ -37,7 +37,7 @@ func (s *scope) mayReplace(shard *shardState) bool {
 	switch {
 	case strategy.Type == v1alpha1.UpdateOnDelete:
 		return false
-	case !shard.serving() || strategy.MaintenanceWindow == nil:
+	case !shard.mayServe() || strategy.MaintenanceWindow == nil:
 		return true
 	default:
 		return open(*strategy.MaintenanceWindow, s.now)
