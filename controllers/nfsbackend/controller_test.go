@@ -35,6 +35,7 @@ type fakeAgents struct {
 	status *agentv1.ServerStatus
 	of     map[string]*agentv1.ServerStatus
 	hosts  []string
+	lost   int      // how many of the next questions get no answer
 	gone   []string // what SetNodeGone was told
 	deaf   error    // what it answers
 }
@@ -51,6 +52,10 @@ func (f *fakeAgents) Status(_ context.Context, shard, host string) (*agentv1.Ser
 	status, special := f.of[shard]
 	if !special {
 		status = f.status
+	}
+	if f.lost > 0 {
+		f.lost--
+		return nil, context.DeadlineExceeded
 	}
 	if status == nil {
 		return nil, errors.New("connection refused")

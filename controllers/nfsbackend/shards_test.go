@@ -221,6 +221,20 @@ func TestReadyPodsThatCannotBeAskedAreNotReplacedTogether(t *testing.T) {
 	w.Expect(w.backend().Status.ServingShards).To(Equal("0/2"))
 }
 
+func TestOneLostAnswerOfAReadyPodChangesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(1)
+	w.kubeletReady(0)
+	w.agents.lost = 1
+	w.pass()
+	w.Expect(w.agents.lost).To(BeZero())
+	w.Expect(w.backend().Status.Shards[0].Serving).To(BeTrue())
+	w.Expect(w.condition(v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionTrue))
+	w.agents.lost = 2
+	w.pass()
+	w.Expect(w.backend().Status.Shards[0].Serving).To(BeFalse())
+}
+
 func TestReadyPodThatCannotBeAskedWaitsForTheMaintenanceWindow(t *testing.T) {
 	w := newWorld(t)
 	w.readyShards(1)

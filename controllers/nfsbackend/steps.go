@@ -159,6 +159,9 @@ func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
 		shard.problem = podProblem(shard.pod)
 	default:
 		status, err := r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
+		if err != nil && podReady(shard.pod) { // one lost answer is no reason to tell people that the server is down
+			status, err = r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
+		}
 		if err != nil {
 			log.FromContext(ctx).V(1).Info("Agent cannot be asked", "shard", shard.Name(), "error", err.Error())
 			shard.problem = podProblem(shard.pod)
