@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
@@ -92,10 +93,12 @@ type directory struct {
 
 // path is relative to the root of the tree.
 func (d *directory) path(elem ...string) string {
-	parts := elem
+	parts := slices.Clone(elem)
+	slices.Reverse(parts)
 	for ; d.parent != nil; d = d.parent {
-		parts = append([]string{d.name}, parts...)
+		parts = append(parts, d.name)
 	}
+	slices.Reverse(parts)
 	return strings.Join(parts, "/")
 }
 

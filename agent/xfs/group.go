@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -31,23 +30,45 @@ func (*Filesystem) HasGroup(directory string, gid uint32) (bool, error) {
 
 // SetGroup gives a tree to a group: all that is in it, and last the root. What is right already is left alone, so that a
 // tree which is cut off half way goes on where it was. No link is followed and no mount crossed.
-func (*Filesystem) SetGroup(ctx context.Context, directory string, gid uint32) error {
-	root, err := os.OpenFile(directory, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+func (*Filesystem) SetGroup(ctx context.Context, tree string, gid uint32) error {
+	root, err := os.OpenFile(tree, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	return groupTree(ctx, root, "", int(gid))
+	g := grouper{root: root, gid: int(gid), later: []*directory{{}}}
+	for len(g.later) > 0 {
+		d := g.later[len(g.later)-1]
+		g.later = g.later[:len(g.later)-1]
+		if d.from, err = descend(root, d.path()); err != nil {
+			err = d.vanished(err)
+		} else {
+			err = g.tree(ctx, d)
+		}
+		if err != nil && !errors.Is(err, errVanished) {
+			return err
+		}
+	}
+	return groupOf(root, g.gid)
 }
 
-func groupTree(ctx context.Context, dir *os.File, relative string, gid int) error {
+// grouper gives one tree to a group.
+type grouper struct {
+	root  *os.File
+	gid   int
+	later []*directory // deep ones, and the root: as for a copier
+}
+
+// tree gives all that lies in a directory to the group, and then the directory, unless it is the root. It closes the directory.
+func (g *grouper) tree(ctx context.Context, d *directory) error {
+	defer func() { _ = d.from.Close() }()
 	for {
-		entries, err := dir.ReadDir(256)
+		entries, err := d.from.ReadDir(256)
 		for _, e := range entries {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := groupEntry(ctx, dir, e, relative, gid); err != nil && !errors.Is(err, unix.ENOENT) { // its owner has removed it
+			if err := g.entry(ctx, d, e); err != nil && !errors.Is(err, errVanished) {
 				return err
 			}
 		}
@@ -55,29 +76,35 @@ func groupTree(ctx context.Context, dir *os.File, relative string, gid int) erro
 			break
 		}
 		if err != nil {
-			return fmt.Errorf("%q: %w", relative, err)
+			return d.vanished(err)
 		}
 	}
-	return wrapPath(relative, groupOf(dir, gid))
+	if d.parent == nil {
+		return nil
+	}
+	return d.vanished(groupOf(d.from, g.gid))
 }
 
-func groupEntry(ctx context.Context, dir *os.File, e os.DirEntry, parent string, gid int) error {
-	relative := path.Join(parent, e.Name())
+func (g *grouper) entry(ctx context.Context, parent *directory, e os.DirEntry) (err error) {
+	d := &directory{parent: parent, name: e.Name(), depth: parent.depth + 1}
 	if e.IsDir() {
-		sub, err := openBeneath(dir, e.Name(), unix.O_DIRECTORY)
-		if err != nil {
-			return wrapPath(relative, err)
+		if d.depth > maxCopyDepth {
+			d.depth = 0
+			g.later = append(g.later, d)
+			return nil
 		}
-		defer func() { _ = sub.Close() }()
-		return groupTree(ctx, sub, relative, gid)
+		if d.from, err = openBeneath(parent.from, d.name, unix.O_DIRECTORY); err != nil {
+			return d.vanished(err)
+		}
+		return g.tree(ctx, d)
 	}
 	// A path only: what it leads to is neither followed nor opened, whatever the tenant makes of it meanwhile.
-	f, err := openBeneath(dir, e.Name(), unix.O_PATH)
+	f, err := openBeneath(parent.from, d.name, unix.O_PATH)
 	if err != nil {
-		return wrapPath(relative, err)
+		return d.vanished(err)
 	}
 	defer func() { _ = f.Close() }()
-	return wrapPath(relative, groupOf(f, gid))
+	return d.vanished(groupOf(f, g.gid))
 }
 
 // groupOf gives one open file, or one that is only pointed at, to a group.
@@ -105,14 +132,6 @@ func groupOf(f *os.File, gid int) error {
 	}
 	if err := unix.Chmod("/proc/self/fd/"+strconv.Itoa(fd), st.Mode&0o7777|wanted); err != nil {
 		return fmt.Errorf("set mode: %w", err)
-	}
-	return nil
-}
-
-// wrapPath says which entry an error is about.
-func wrapPath(relative string, err error) error {
-	if err != nil {
-		return fmt.Errorf("%q: %w", relative, err)
 	}
 	return nil
 }

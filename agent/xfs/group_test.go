@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -73,6 +74,41 @@ func TestSetGroup(t *testing.T) {
 			if got := fmt.Sprintf("%d %o", st.Gid, st.Mode); got != want && !(path == root && got == "4711 42775") {
 				t.Errorf("%s has group and mode %s, want %s", path, got, want)
 			}
+		}
+	}
+}
+
+func TestSetGroupOfADeepTree(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("only root can give files away")
+	}
+	const gid, levels = 4711, 1000
+	root := t.TempDir()
+	deep := root + strings.Repeat("/d", levels)
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(deep+"/file", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var before unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 300, Max: before.Max}); err != nil {
+		t.Fatal(err)
+	}
+	err := (&Filesystem{}).SetGroup(t.Context(), root, gid)
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &before); err != nil {
+		t.Fatal(err)
+	}
+	if err != nil {
+		t.Fatalf("%.1000s", err.Error())
+	}
+	for path := deep + "/file"; len(path) >= len(root); path = filepath.Dir(path) {
+		var st unix.Stat_t
+		if err := unix.Lstat(path, &st); err != nil || st.Gid != gid {
+			t.Fatalf("%d below the root: group %d, %v", (len(path)-len(root))/2, st.Gid, err)
 		}
 	}
 }
