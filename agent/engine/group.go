@@ -24,24 +24,42 @@ func (e *Engine) SetGroup(ctx context.Context, id string, gid uint32) error {
 	if done, err := e.Filesystem.HasGroup(root, gid); err != nil || done {
 		return err
 	}
-	key := "group of " + volumeKey(id)
-	if e.jobs.running(key) {
-		return fmt.Errorf("%w: files of volume %s are being given to a group", ErrBusy, id)
-	}
-	soon, cancel := context.WithTimeout(ctx, groupAtOnce)
-	defer cancel()
-	err := e.groupTree(soon, root, gid)
-	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
-		return err
-	}
-	running, _, err := e.jobs.start(key, func(ctx context.Context) error { return e.groupTree(ctx, root, gid) })
-	if err != nil {
+	running, err := e.startGroup(ctx, id, root, gid)
+	if err != nil || running == nil {
 		return err
 	}
 	if err := running.wait(ctx, groupPatience); err != nil {
 		return fmt.Errorf("give files of volume %s to group %d: %w", id, gid, err)
 	}
 	return nil
+}
+
+// startGroup does the work, or leaves it to the job that it returns. Only one call at a time does: another may be for another group.
+func (e *Engine) startGroup(ctx context.Context, id, root string, gid uint32) (*job, error) {
+	busy := fmt.Errorf("%w: files of volume %s are being given to a group", ErrBusy, id)
+	key := "group of " + volumeKey(id)
+	release, ok := e.locks.acquire(key)
+	if !ok {
+		return nil, busy
+	}
+	defer release()
+	if e.jobs.running(key) {
+		return nil, busy
+	}
+	soon, cancel := context.WithTimeout(ctx, groupAtOnce)
+	defer cancel()
+	err := e.groupTree(soon, root, gid)
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return nil, err
+	}
+	running, fresh, err := e.jobs.start(key, func(ctx context.Context) error { return e.groupTree(ctx, root, gid) })
+	if err != nil {
+		return nil, err
+	}
+	if !fresh {
+		return nil, busy
+	}
+	return running, nil
 }
 
 func (e *Engine) groupTree(ctx context.Context, root string, gid uint32) error {

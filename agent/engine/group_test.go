@@ -23,6 +23,14 @@ func TestSetGroup(t *testing.T) {
 	f.fs.gate = make(chan struct{})
 	done := make(chan error)
 	go func() { done <- f.SetGroup(t.Context(), v.ID, 8) }()
+	eventually(t, func() bool {
+		f.locks.mu.Lock()
+		defer f.locks.mu.Unlock()
+		return f.locks.held[treeKey(f.Store.VolumeDir(v.ID))] > 0
+	})
+	// A third group may not take that for its own.
+	other := make(chan error)
+	go func() { other <- f.SetGroup(t.Context(), v.ID, 9) }()
 	eventually(t, func() bool { return f.jobs.running("group of " + volumeKey(v.ID)) })
 	wantError(t, f.SetGroup(t.Context(), v.ID, 8), ErrBusy)
 	wantError(t, f.Delete(t.Context(), v.ID), ErrBusy)
@@ -30,6 +38,7 @@ func TestSetGroup(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Error(err)
 	}
+	wantError(t, <-other, ErrBusy)
 	if err := f.SetGroup(t.Context(), v.ID, 8); err != nil {
 		t.Error(err)
 	}
