@@ -52,6 +52,9 @@ func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result
 	}
 	s.waiting = &reason{reasonDeletionBlocked, why.sentence +
 		"; the deletion waits until all volumes, snapshots and archives are deleted, and the servers run until then"}
+	if _, err := r.followNodes(ctx, s); err != nil {
+		return nil, err
+	}
 	if _, err := r.applyChildren(ctx, s); err != nil {
 		return nil, err
 	}

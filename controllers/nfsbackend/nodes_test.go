@@ -52,6 +52,22 @@ func TestOnlyNodesThatAreReallyGoneLoseTheirGrants(t *testing.T) {
 	w.Expect(w.agents.gone).To(Equal([]string{"removed gone=false fenced=false"}))
 }
 
+func TestNodesAreFollowedWhileADeletionWaits(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	w.delete()
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+	status := serving(1)
+	status.GrantedNodes = []string{"removed-while-waiting"}
+	w.agents.status = status
+	w.pass()
+	w.ahead += goneAfter
+	w.pass()
+	w.Expect(w.agents.gone).To(Equal([]string{"removed-while-waiting gone=true fenced=false"}))
+}
+
 func TestNodeObjectMadeAnewInTimeCostsNothing(t *testing.T) {
 	w := newWorld(t)
 	w.create(nil)
