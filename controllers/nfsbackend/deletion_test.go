@@ -254,6 +254,31 @@ func TestServerOfAForeignDiskCanBeDeleted(t *testing.T) {
 	w.Expect(w.backendGone()).To(BeTrue())
 }
 
+// Nobody asked for the deletion of data that was there before the backend.
+func TestForeignDiskIsNotDeletedWithTheBackend(t *testing.T) {
+	w := newWorld(t)
+	w.create(func(b *v1alpha1.NFSBackend) { b.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
+	w.settle()
+	w.bind()
+	w.startPod()
+	w.agents.status = &agentv1.ServerStatus{Reason: "DeviceNotBlank", Message: "the disk holds ext4, which is not ours"}
+	w.settle()
+	w.delete()
+	w.settle()
+	ready := w.condition(v1alpha1.ConditionReady)
+	w.Expect(ready.Reason).To(Equal(reasonDeletionBlocked))
+	w.Expect(ready.Message).To(ContainSubstring("set deletionPolicy to Retain"))
+	disk := &corev1.PersistentVolume{}
+	w.get(client.ObjectKey{Name: "disk-" + w.name}, disk)
+	w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
+
+	w.change(func(b *v1alpha1.NFSBackend) { b.Spec.DeletionPolicy = v1alpha1.DeletionRetain })
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+	w.get(client.ObjectKey{Name: "disk-" + w.name}, disk)
+	w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
+}
+
 // pass is one call of Reconcile.
 func (w *world) pass() reconcile.Result {
 	w.t.Helper()

@@ -86,6 +86,10 @@ func (s *shardState) holdsData() (bool, reason) {
 	switch {
 	case s.abandoned:
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, no PersistentVolume names it, and its disk is kept", s.Name())}
+	case s.ServerID == "" && s.wouldLoseDisk() && !s.diskWasBlank():
+		return true, reason{reasonHoldsData, fmt.Sprintf(
+			"%s has never served, and nobody knows what is on its disk, which was not made for it and would be deleted: set deletionPolicy to Retain",
+			s.Name())}
 	case s.ServerID == "" && s.agent == nil && s.failsFromStart() && s.diskWasBlank():
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, and its disk was made for it", s.Name())}
 	case s.ServerID == "" && s.agent == nil && s.podRan():
@@ -151,6 +155,12 @@ func (s *shardState) failsFromStart() bool {
 // whose identity the manager has not noted. So nothing of a tenant's can be on it, even if an agent has formatted it.
 func (s *shardState) diskWasBlank() bool {
 	return s.Claim != nil && s.volume != nil && server.MadeFor(s.Claim, s.volume)
+}
+
+// wouldLoseDisk tells whether the disk would be deleted with the backend.
+func (s *shardState) wouldLoseDisk() bool {
+	return s.volume != nil && s.Backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete &&
+		server.FormerPolicy(s.volume) != corev1.PersistentVolumeReclaimRetain
 }
 
 // checkAddress: a Service that somebody made anew has another address, of which no mount knows.

@@ -68,7 +68,7 @@ func (s Shard) volumeName() string {
 func ProtectedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
 	protected := corev1ac.PersistentVolume(volume.Name).
 		WithLabels(s.labels()).
-		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(formerPolicy(volume))}).
+		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(FormerPolicy(volume))}).
 		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(corev1.PersistentVolumeReclaimRetain))
 	if s.ServerID != "" {
 		protected.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})
@@ -80,7 +80,7 @@ func ProtectedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.Persist
 // a disk that was to be deleted, and stays because its own policy is Retain, is not for the next backend of this name.
 func ReleasedVolume(volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
 	return corev1ac.PersistentVolume(volume.Name).
-		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(formerPolicy(volume)))
+		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(FormerPolicy(volume)))
 }
 
 // MadeFor tells whether a disk was provisioned for this very claim, so that nothing can have been on it before.
@@ -93,7 +93,8 @@ func MadeFor(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolum
 // annotationProvisionedBy is set by the provisioners of disks (component-helpers, storage/volume: AnnDynamicallyProvisioned).
 const annotationProvisionedBy = "pv.kubernetes.io/provisioned-by"
 
-func formerPolicy(volume *corev1.PersistentVolume) corev1.PersistentVolumeReclaimPolicy {
+// FormerPolicy is the reclaim policy that a disk came with.
+func FormerPolicy(volume *corev1.PersistentVolume) corev1.PersistentVolumeReclaimPolicy {
 	if noted, ok := volume.Annotations[meta.AnnotationReclaimPolicy]; ok {
 		return corev1.PersistentVolumeReclaimPolicy(noted)
 	}
