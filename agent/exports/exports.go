@@ -168,7 +168,7 @@ func (k *Keeper) keep(x config.StaticExport) (store.Export, error) {
 	x.Bytes = store.RoundVolumeBytes(x.Bytes)
 	old, known := k.Store.Export(x.Name)
 	if known && old.Path != x.Path {
-		old, known = store.Export{}, false
+		return store.Export{}, fmt.Errorf("its name belongs to the data in %s: choose another name", old.Path)
 	}
 	if !known || old.Bytes != x.Bytes {
 		release, err := k.Engine.PromiseExport(x.Name, x.Bytes)
@@ -184,6 +184,11 @@ func (k *Keeper) keep(x config.StaticExport) (store.Export, error) {
 		return old, err
 	}
 	if !known || record.ProjectID != project {
+		for _, other := range k.Store.Exports() {
+			if other.ProjectID == project && other.Path != x.Path { // a directory is charged to what the one above it is
+				return store.Export{}, fmt.Errorf("path %s lies in the directory of export %s, to which it is charged", x.Path, other.Name)
+			}
+		}
 		if err := k.forget(x.Path); err != nil {
 			return store.Export{}, err
 		}

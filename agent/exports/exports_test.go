@@ -32,6 +32,9 @@ func (d *disk) MakeStatic(root, path string, newProject func() (uint32, error)) 
 	if err := os.MkdirAll(filepath.Join(root, path), 0o700); err != nil {
 		return 0, err
 	}
+	for above := filepath.Dir(path); d.projects[path] == 0 && above != "."; above = filepath.Dir(above) {
+		d.projects[path] = d.projects[above] // inherited
+	}
 	if d.projects[path] == 0 {
 		project, err := newProject()
 		if err != nil {
@@ -219,5 +222,46 @@ func TestAnExportUnderAnotherNameIsCountedOnce(t *testing.T) {
 	}
 	if all := f.Store.Exports(); len(all) != 1 {
 		t.Errorf("records %+v", all)
+	}
+}
+
+func (f *fixture) wantWarning(want string) {
+	f.t.Helper()
+	if w := f.Warnings(); len(w) != 1 || !strings.Contains(w[0], want) {
+		f.t.Errorf("warnings %q, want %q", w, want)
+	}
+}
+
+func TestANameStaysWithItsData(t *testing.T) {
+	f := newFixture(t)
+	f.write("exports: [{name: a, path: p, bytes: 1, squash: None}]")
+	f.Look()
+	before, _ := f.Store.Export("a")
+	f.write("exports: []")
+	f.Look()
+	f.write("exports: [{name: a, path: q, bytes: 1, squash: None}]")
+	f.Look()
+	f.wantServed("its name with another path")
+	f.wantWarning("export a: its name belongs to the data in p: choose another name")
+	f.write("exports: [{name: a, path: p, bytes: 1, squash: None}]")
+	f.Look()
+	f.wantServed("its path again", "e-a")
+	if after, _ := f.Store.Export("a"); after != before {
+		t.Errorf("was %+v, is %+v", before, after)
+	}
+}
+
+func TestADirectoryOfAFormerExportIsNoExport(t *testing.T) {
+	f := newFixture(t)
+	f.write("exports: [{name: a, path: p, bytes: 2000000, squash: None}]")
+	f.Look()
+	a, _ := f.Store.Export("a")
+	limit := f.disk.limits[a.ProjectID]
+	f.write("exports: [{name: b, path: p/sub, bytes: 1, squash: None}]")
+	f.Look()
+	f.wantServed("it lies in a's directory")
+	f.wantWarning("export b: path p/sub lies in the directory of export a, to which it is charged")
+	if got := f.disk.limits[a.ProjectID]; got != limit {
+		t.Errorf("limit of a was %d, is %d", limit, got)
 	}
 }
