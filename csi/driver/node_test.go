@@ -291,6 +291,62 @@ func TestAccessStaysOpenWhileTheKernelHoldsTheFilesystem(t *testing.T) {
 	eventually(t, "access closed", func() bool { return len(f.agents[0].Granted()) == 0 })
 }
 
+// A pod comes back to a volume whose old file system still writes back, and its stage fails: the access stays open.
+func TestStageThatFailsKeepsAccessOfTheOldFilesystem(t *testing.T) {
+	refused := func(f *fixture) {
+		f.mounts.Before(func(_ context.Context, op, _ string) error {
+			if op == "mount" {
+				return unix.EACCES
+			}
+			return nil
+		})
+	}
+	away := func(f *fixture) {
+		f.agents[0].Before(func(method string) error {
+			if method == "OpenAccess" {
+				return status.Error(codes.Unavailable, "away")
+			}
+			return nil
+		})
+	}
+	unstage := func(f *fixture, t *testing.T, c claim) { must(t, f.unstage(t, c)) }
+	restart := func(f *fixture, t *testing.T, _ claim) { f.startNode(t, "boot") }
+	for name, test := range map[string]struct {
+		fail func(*fixture)
+		then func(*fixture, *testing.T, claim)
+	}{
+		"agent away, unstaged":     {away, unstage},
+		"agent away, restarted":    {away, restart},
+		"mount refused":            {refused, func(*fixture, *testing.T, claim) {}},
+		"mount refused, unstaged":  {refused, unstage},
+		"mount refused, restarted": {refused, restart},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			c := f.claim(t, "a", rwx)
+			must(t, f.stage(t, c))
+			m, _ := f.mounted(t, c.staging)
+			held := mount.Filesystem{Device: m.Device, FSID: "fsid-" + m.Device}
+			f.mounts.Hold(held)
+			must(t, f.unstage(t, c))
+			test.fail(f)
+			wantCode(t, f.stage(t, c), codes.Unavailable)
+			test.then(f, t, c)
+			if v, ok := f.state.Get(c.handle); !ok || v.Lingering == nil {
+				t.Fatalf("state is %+v, %v", v, ok)
+			}
+			heard := len(f.agents[0].Announcements())
+			f.announcer.Changed(volumeidOf(t, c).Shard)
+			eventually(t, "announced", func() bool { return len(f.agents[0].Announcements()) > heard })
+			if f.agents[0].Grant(c.id) == nil {
+				t.Fatal("the access is closed")
+			}
+			f.mounts.Drop(held)
+			eventually(t, "access closed", func() bool { return len(f.agents[0].Granted()) == 0 })
+		})
+	}
+}
+
 func TestCallsOnOneVolumeExcludeEachOther(t *testing.T) {
 	f := newFixture(t)
 	a, b := f.claim(t, "a", rwx), f.claim(t, "b", rwx)

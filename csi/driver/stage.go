@@ -261,8 +261,11 @@ func (n *Node) unstage(ctx context.Context, v volumeid.Volume, staging string) e
 		return err
 	}
 	defer n.Announcer.Changed(v.Shard)
-	if known, ok := n.State.Get(handle); ok && known.Lingering == nil {
-		return n.State.Forget(handle)
+	if err := n.State.Forget(handle); err != nil {
+		return err
+	}
+	if _, lingers := n.State.Get(handle); !lingers {
+		return nil
 	}
 	_, err = n.State.Reconcile(n.Mounter, false)
 	return err

@@ -34,6 +34,9 @@ type Volume struct {
 	Recovered bool `json:"recovered,omitempty"`
 	// Lingering is set when the volume is unmounted, but the kernel still had its file system: it may write back.
 	Lingering *Lingering `json:"lingering,omitempty"`
+	// Former lingered when the volume was staged again. A mount that is there since says nothing of them: the kernel may
+	// have made a new file system beside an old one that still writes back.
+	Former []Lingering `json:"former,omitempty"`
 }
 
 // Lingering is a file system that outlives its last visible mount.
@@ -78,7 +81,8 @@ type Store struct {
 // generationBlock is how many generations there are for each write of their file.
 const generationBlock = 1000
 
-// Begin writes a volume down that is about to be mounted, and gives it the next generation.
+// Begin writes a volume down that is about to be mounted, and gives it the next generation. What lingers of it from
+// before is kept: the mount may never come to be.
 func (s *Store) Begin(v Volume) (Volume, error) {
 	id, err := volumeid.ParseVolume(v.Handle)
 	if err != nil {
@@ -89,7 +93,7 @@ func (s *Store) Begin(v Volume) (Volume, error) {
 	if v.Generation, err = s.next(); err != nil {
 		return Volume{}, err
 	}
-	v.Lingering = nil
+	v.Lingering, v.Former = nil, s.lingering(s.volumes[v.Handle])
 	if err := s.writeVolume(v); err != nil {
 		return Volume{}, err
 	}
@@ -130,11 +134,43 @@ func (s *Store) Get(handle string) (Volume, bool) {
 	return v, ok
 }
 
-// Forget strikes a volume out that is not mounted.
+// lingering are the file systems that the kernel may still have of a volume, without that of its mount.
+func (s *Store) lingering(v Volume) []Lingering {
+	var list []Lingering
+	for _, l := range v.Former {
+		if l.BootID == s.bootID {
+			list = append(list, l)
+		}
+	}
+	if v.Lingering != nil && v.Lingering.BootID == s.bootID && !slices.Contains(list, *v.Lingering) {
+		list = append(list, *v.Lingering)
+	}
+	return list
+}
+
+// Forget strikes a volume out that is not mounted. One of which a file system may linger stays until Reconcile.
 func (s *Store) Forget(handle string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if v, ok := s.volumes[handle]; ok && len(s.lingering(v)) > 0 {
+		return s.unmounted(v)
+	}
 	return s.forget(handle)
+}
+
+// unmounted has a volume linger with what is left of its former mounts.
+func (s *Store) unmounted(v Volume) error {
+	if v.Lingering != nil {
+		return nil
+	}
+	v.Former = s.lingering(v)
+	last := len(v.Former) - 1
+	v.Lingering, v.Former = new(v.Former[last]), v.Former[:last]
+	if err := s.writeVolume(v); err != nil {
+		return err
+	}
+	s.volumes[v.Handle] = v
+	return nil
 }
 
 func (s *Store) forget(handle string) error {
@@ -150,7 +186,11 @@ func (s *Store) forget(handle string) error {
 
 // Linger notes that a volume is unmounted, and which file system the kernel still has of it.
 func (s *Store) Linger(handle string, f mount.Filesystem) error {
-	return s.Update(handle, func(v *Volume) { v.Lingering = &Lingering{BootID: s.bootID, Filesystem: f} })
+	return s.Update(handle, func(v *Volume) {
+		now := Lingering{BootID: s.bootID, Filesystem: f}
+		v.Former = slices.DeleteFunc(s.lingering(*v), func(l Lingering) bool { return l == now })
+		v.Lingering = &now
+	})
 }
 
 // Reconcile strikes out what the kernel does not hold any more: volumes written down whose mount never came to be, or
@@ -166,7 +206,13 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 	defer s.mu.Unlock()
 	var changed []volumeid.Shard
 	for handle, v := range s.volumes {
-		if v.Lingering == nil && !all || s.alive(v, mounts, filesystems) {
+		if v.Lingering == nil && !all || isMounted(v, mounts) {
+			continue
+		}
+		if slices.ContainsFunc(s.lingering(v), func(l Lingering) bool { return slices.Contains(filesystems, l.Filesystem) }) {
+			if err := s.unmounted(v); err != nil {
+				return changed, err
+			}
 			continue
 		}
 		if err := s.forget(handle); err != nil {
@@ -177,10 +223,7 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 	return changed, nil
 }
 
-func (s *Store) alive(v Volume, mounts []mount.Mount, filesystems []mount.Filesystem) bool {
-	if v.Lingering != nil {
-		return v.Lingering.BootID == s.bootID && slices.Contains(filesystems, v.Lingering.Filesystem)
-	}
+func isMounted(v Volume, mounts []mount.Mount) bool {
 	at, ok := mount.At(mounts, v.StagingPath)
 	return ok && at.IsNFS()
 }

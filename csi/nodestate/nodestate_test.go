@@ -1,6 +1,7 @@
 package nodestate
 
 import (
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	}
 
 	s = open(t, dir, boot, start)
-	if _, list := truth(t, s, shard0); !slices.Equal(list, []Volume{a}) {
+	if _, list := truth(t, s, shard0); !reflect.DeepEqual(list, []Volume{a}) {
 		t.Errorf("volumes of shard 0: %+v, want %+v", list, a)
 	}
 	if _, list := truth(t, s, shard1); len(list) != 0 {
@@ -177,6 +178,69 @@ func TestRebootEndsLingering(t *testing.T) {
 	}
 	s = open(t, dir, "boot-2", start)
 	if changed, err := s.Reconcile(m, true); err != nil || len(changed) != 1 {
+		t.Errorf("Reconcile = %v, %v", changed, err)
+	}
+}
+
+// A volume lingers and is staged again, and the mount does not come to be: the old file system is still watched.
+func TestStageThatFailsKeepsLingering(t *testing.T) {
+	old, newer := mount.Filesystem{Device: "0:50", FSID: "1:2"}, mount.Filesystem{Device: "0:51", FSID: "1:2"}
+	unstaged := map[string]func(*testing.T, string, *Store) *Store{
+		"forgotten": func(t *testing.T, _ string, s *Store) *Store {
+			t.Helper()
+			if err := s.Forget(handleA); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+		"restarted": func(t *testing.T, dir string, _ *Store) *Store {
+			t.Helper()
+			return open(t, dir, boot, start)
+		},
+		"mounted anew, and that has ended": func(t *testing.T, _ string, s *Store) *Store {
+			t.Helper()
+			if err := s.Linger(handleA, newer); err != nil {
+				t.Fatal(err)
+			}
+			return s
+		},
+	}
+	for name, unstage := range unstaged {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			m := &fake.Mounter{}
+			m.Hold(old)
+			s := open(t, dir, boot, start)
+			begin(t, s, handleA)
+			if err := s.Linger(handleA, old); err != nil {
+				t.Fatal(err)
+			}
+			begin(t, s, handleA)
+			begin(t, s, handleA) // and once more
+			s = unstage(t, dir, s)
+			if changed, err := s.Reconcile(m, true); err != nil || len(changed) != 0 || !s.HasLingering() {
+				t.Errorf("held: Reconcile = %v, %v", changed, err)
+			}
+			if _, list := truth(t, s, shard0); len(list) != 1 {
+				t.Errorf("announced: %v", list)
+			}
+			m.Drop(old)
+			if changed, err := s.Reconcile(m, false); err != nil || len(changed) != 1 || s.HasLingering() {
+				t.Errorf("gone: Reconcile = %v, %v", changed, err)
+			}
+		})
+	}
+}
+
+// While a stage is under way, that the old file system ends does not strike the volume out.
+func TestStageInProgressOutlivesFormerFilesystem(t *testing.T) {
+	s := open(t, t.TempDir(), boot, start)
+	begin(t, s, handleA)
+	if err := s.Linger(handleA, mount.Filesystem{Device: "0:50", FSID: "1:2"}); err != nil {
+		t.Fatal(err)
+	}
+	begin(t, s, handleA)
+	if changed, err := s.Reconcile(&fake.Mounter{}, false); err != nil || len(changed) != 0 {
 		t.Errorf("Reconcile = %v, %v", changed, err)
 	}
 }
