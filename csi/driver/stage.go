@@ -19,9 +19,11 @@ import (
 
 // The kubelet waits two minutes for a call; each ends well before.
 const (
-	openTimeout    = 20 * time.Second
-	mountTimeout   = 45 * time.Second
-	bindTimeout    = 15 * time.Second
+	openTimeout  = 20 * time.Second
+	mountTimeout = 45 * time.Second
+	// bindTimeout is long for what needs no server: on a node that is short of CPU the child takes its time to start, and
+	// one that is killed too early begins again from nothing at each retry.
+	bindTimeout    = 45 * time.Second
 	unmountTimeout = 30 * time.Second
 	usageTimeout   = 3 * time.Second
 )
