@@ -56,6 +56,7 @@ type Keeper struct {
 	read    bool           // it has been
 	wanted  config.Exports // what it said when it was last right
 	invalid error
+	unread  bool // the file could not be read last time
 	retry   time.Time
 }
 
@@ -87,19 +88,20 @@ func (k *Keeper) Run(ctx context.Context) {
 }
 
 // Look reads the file when it has changed, and makes the exports equal to it. It returns the exports that the NFS server may have to
-// be told about. A file that is not right changes nothing: what was served before still is, also when that was before a restart.
+// be told about. A file that is not right, or gone, changes nothing: what was served before still is, also when that was before a
+// restart.
 func (k *Keeper) Look() (changed []string) {
 	text, err := os.ReadFile(k.File)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) && k.never() {
 		text, err = nil, nil
 	}
 	first := !k.read
 	k.read = true
 	switch {
 	case err != nil:
-		k.invalid = err
-	case first || !bytes.Equal(text, k.text):
-		k.text = text
+		k.invalid, k.unread = err, true
+	case first || k.unread || !bytes.Equal(text, k.text):
+		k.text, k.unread = text, false
 		if k.take(text); k.invalid == nil {
 			return k.apply()
 		}
@@ -116,6 +118,12 @@ func (k *Keeper) Look() (changed []string) {
 		k.warn(nil)
 	}
 	return nil
+}
+
+// never tells whether there has never been a configuration that said anything: then none is needed.
+func (k *Keeper) never() bool {
+	kept, err := k.Store.ExportsConfig()
+	return err == nil && len(kept) == 0 && len(k.text) == 0
 }
 
 // take makes a text of the file what is wanted, if it is right.

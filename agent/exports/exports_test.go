@@ -265,3 +265,37 @@ func TestADirectoryOfAFormerExportIsNoExport(t *testing.T) {
 		t.Errorf("limit of a was %d, is %d", limit, got)
 	}
 }
+
+func TestAFileThatIsGoneChangesNothing(t *testing.T) {
+	f := newFixture(t)
+	for range 2 {
+		f.Look()
+		if w := f.Warnings(); len(w) != 0 {
+			t.Errorf("there never was a file: warnings %q", w)
+		}
+	}
+	f.configure("a")
+	f.Look()
+	for _, restart := range []bool{false, true} {
+		if err := os.Remove(f.file); err != nil {
+			t.Fatal(err)
+		}
+		if restart {
+			f.restart()
+		}
+		for range 2 {
+			f.Look()
+			f.wantServed("file gone", "e-a")
+			f.wantWarning("no such file")
+		}
+		f.configure("a")
+		f.Look()
+		f.wantServed("file back", "e-a")
+		if w := f.Warnings(); len(w) != 0 {
+			t.Errorf("file back: warnings %q", w)
+		}
+	}
+	f.write("exports: []")
+	f.Look()
+	f.wantServed("taken away")
+}
