@@ -210,6 +210,22 @@ func TestSingleNodeVolumes(t *testing.T) {
 	}
 }
 
+func TestARefusedOpenTellsWhatItRevoked(t *testing.T) {
+	f := newFixture(t, "a")
+	for node, address := range map[string]string{"n1": "10.0.0.1:2000", "n2": "10.0.0.2:2000"} {
+		if err := f.open(caller(node, address), "a", store.Grant{Generation: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer f.Connected("n2")()
+	f.clock = f.clock.Add(lease)
+	changed, err := f.Open(caller("n3", "10.0.0.3:2000"), Client{BootID: "boot-1"}, store.ID("a"), store.Grant{Generation: 1, SingleNode: true})
+	if !errors.Is(err, ErrHeld) || !slices.Equal(changed, []string{store.ID("a")}) {
+		t.Errorf("changed %v, %v", changed, err)
+	}
+	f.wantClients("a", "10.0.0.2")
+}
+
 func TestCloseOfAVolume(t *testing.T) {
 	f := newFixture(t, "a")
 	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", store.Grant{Generation: 1}); err != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Open grants a node the use of a volume, from privileged ports only when the call comes from one, too. It returns the volumes whose
-// lists of clients have changed, also with ErrHeld. For a single-node volume, a node that has been silent for longer than the lease
+// lists of clients have changed, also with an error. For a single-node volume, a node that has been silent for longer than the lease
 // loses its grant to the new one.
 func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (changed []string, err error) {
 	record, err := describe(c, client)
@@ -26,7 +26,7 @@ func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (chan
 		return nil, fmt.Errorf("%w: %q", ErrNotFound, volume)
 	}
 	if changed, err = b.takeOver(c.Node, volume, g); err != nil {
-		return nil, err
+		return changed, err
 	}
 	record.Grants = map[string]store.Grant{}
 	if old, ok := b.nodes[c.Node]; ok {

@@ -61,6 +61,10 @@ func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest
 	}
 	changed, err := c.Access.Open(who, client, id, grantFrom(req.GetGrant()))
 	if err != nil {
+		// Nodes that have lost their grants must not go on using them.
+		if sync := c.Engine.SyncExports(ctx, changed...); sync != nil {
+			c.Engine.Log.V(1).Info("Grants are revoked, the NFS server will know later", "volume", id, "error", sync.Error())
+		}
 		return nil, toStatus(err)
 	}
 	// The volume itself in any case: an earlier call may have been cut off after its grant was written.
