@@ -121,14 +121,18 @@ func (s *Store) readVolumes() (map[string]Volume, error) {
 			v.State = StateDeleting
 		}
 		other, twice := all[id]
-		switch {
-		case !twice:
-			all[id] = v
-		case ext == jsonExt:
-			all[id] = v
-			return remove(s.volumeFile(id, other.State))
-		default:
+		if twice && ext != jsonExt {
 			return remove(s.volumeFile(id, v.State))
+		}
+		all[id] = v
+		if twice {
+			if err := remove(s.volumeFile(id, other.State)); err != nil {
+				return err
+			}
+		}
+		// A record from before states were said by names: without its name it would not be found when it is to go.
+		if plain := s.volumeFile(id, StateReady); ext == jsonExt && s.volumeFile(id, v.State) != plain {
+			return s.Rename(plain, s.volumeFile(id, v.State))
 		}
 		return nil
 	})

@@ -95,6 +95,34 @@ func TestOfTwoRecordsThePlainOneWins(t *testing.T) {
 	}
 }
 
+func TestAnOldRecordWithItsStateInsideCanBeRemoved(t *testing.T) {
+	for _, state := range []State{StateCreating, StateDeleting} {
+		for _, twice := range []bool{false, true} {
+			root := t.TempDir()
+			s := openStore(t, root)
+			v := volume("a")
+			v.State = state
+			if twice {
+				if err := s.PutVolume(v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.write(s.volumeFile(v.ID, StateReady), v); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				s = openStore(t, root)
+				if got, _ := s.Volume(v.ID); got != v || len(files(t, s)) != 1 {
+					t.Errorf("%s: read %+v, files %v", state, got, files(t, s))
+				}
+			}
+			if err := s.RemoveVolume(v.ID); err != nil || len(files(t, s)) != 0 {
+				t.Errorf("%s: removed: %v, files %v", state, err, files(t, s))
+			}
+		}
+	}
+}
+
 func TestRepairClaims(t *testing.T) {
 	root := t.TempDir()
 	s := openStore(t, root)
