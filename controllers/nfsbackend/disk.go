@@ -87,8 +87,8 @@ func adoptable(volume *corev1.PersistentVolume) bool {
 
 // applyDisk looks after the claim of the disk and its PersistentVolume.
 func (r *Reconciler) applyDisk(ctx context.Context, shard *shardState) error {
-	if shard.trouble != nil && slices.Contains(disklessReasons, shard.trouble.word) {
-		return nil // a claim that is made now would get another disk
+	if shard.diskless() {
+		return nil
 	}
 	if shard.Host() != nil {
 		if err := applyVolume(ctx, r.Client, server.HostVolume(shard.Shard)); err != nil {
@@ -146,10 +146,13 @@ func (r *Reconciler) applyClaim(ctx context.Context, shard *shardState) error {
 	wanted, live := shard.Size(), shard.Claim.Spec.Resources.Requests[corev1.ResourceStorage]
 	err := write()
 	if wanted.Cmp(live) > 0 && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
-		shard.trouble = &reason{reasonDiskCannotGrow, fmt.Sprintf(
-			"the disk cannot grow from %s to %s: %s", live.String(), wanted.String(), apiMessage(err))}
+		word := reasonDiskCannotGrow
 		if shard.Claim.Status.Phase != corev1.ClaimBound {
-			shard.trouble.word = "WaitingForDisk"
+			word = "WaitingForDisk"
+		}
+		if shard.trouble == nil { // a lost address is worse
+			shard.trouble = &reason{word, fmt.Sprintf(
+				"the disk cannot grow from %s to %s: %s", live.String(), wanted.String(), apiMessage(err))}
 		}
 		shard.KeepSize = true
 		return write()
@@ -178,11 +181,14 @@ func (s *shardState) noteGrowth() {
 
 // applyService makes the Service with the address that mounts know. It never gives a server another one.
 func (r *Reconciler) applyService(ctx context.Context, shard *shardState) error {
-	if shard.trouble != nil && shard.trouble.word == reasonAddressLost {
-		return nil
+	if shard.service != nil && shard.service.Spec.ClusterIP != shard.Address {
+		return nil // checkAddress has told; the field is immutable
 	}
 	_, err := apply.Object(ctx, r.Client, &corev1.Service{}, server.Service(shard.Shard), corev1ac.ExtractService)
 	if err != nil && shard.service == nil && shard.Address != "" && apierrors.IsInvalid(err) {
+		if shard.diskless() {
+			return nil
+		}
 		shard.trouble = &reason{reasonAddressLost, fmt.Sprintf(
 			"the address %s, which nodes have mounted, cannot be had for Service %s: find the Service that has it (kubectl get services --all-namespaces) and delete it; docs/backends.md says what else can be done",
 			shard.Address, shard.Name())}

@@ -160,6 +160,46 @@ func TestClaimThatIsGoneWaitsForItsDisk(t *testing.T) {
 	w.Expect(claim.Spec.VolumeName).To(Equal(disk.Name))
 }
 
+// restoredService is a Service that somebody made anew: it has another address.
+func (w *world) restoredService() *corev1.Service {
+	w.t.Helper()
+	service := &corev1.Service{}
+	w.get(w.shard(), service)
+	w.Expect(w.c.Delete(w.t.Context(), service)).To(Succeed())
+	service.ResourceVersion, service.UID, service.Spec.ClusterIP, service.Spec.ClusterIPs = "", "", "", nil
+	w.Expect(w.c.Create(w.t.Context(), service)).To(Succeed())
+	return service
+}
+
+// Were the address told instead, a claim would be made.
+func TestNoClaimIsMadeForABoundDiskWhoseAddressIsLostToo(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	w.agents.status = nil
+	claim, service := &corev1.PersistentVolumeClaim{}, w.restoredService()
+	w.get(w.claimKey(), claim)
+	claim.Finalizers = nil
+	w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
+	w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
+	w.settle()
+	w.Expect(w.gone(w.claimKey(), claim)).To(BeTrue())
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDiskNotFree))
+	w.Expect(w.backend().Status.Shards[0].Address).NotTo(Equal(service.Spec.ClusterIP))
+}
+
+func TestDiskThatCannotGrowDoesNotHideALostAddress(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	w.restoredService()
+	w.grow()
+	for range 3 {
+		w.pass()
+	}
+	w.Expect(w.condition(v1alpha1.ConditionStalled).Reason).To(Equal(reasonAddressLost))
+}
+
 func TestSeveralDisksOfOneServerAreNotChosenFrom(t *testing.T) {
 	w := newWorld(t)
 	for _, suffix := range []string{"-a", "-b"} {

@@ -163,6 +163,11 @@ func (s *shardState) wouldLoseDisk() bool {
 		server.FormerPolicy(s.volume) != corev1.PersistentVolumeReclaimRetain
 }
 
+// diskless tells whether no claim may be made: it would get another disk.
+func (s *shardState) diskless() bool {
+	return s.trouble != nil && slices.Contains(disklessReasons, s.trouble.word)
+}
+
 // checkAddress: a Service that somebody made anew has another address, of which no mount knows.
 func (s *shardState) checkAddress() {
 	if s.service == nil || s.service.Spec.ClusterIP == s.Address {
@@ -171,6 +176,9 @@ func (s *shardState) checkAddress() {
 	if !s.InUse { // nobody can have mounted from the former one
 		s.Address = s.service.Spec.ClusterIP
 		return
+	}
+	if s.diskless() {
+		return // for which no claim may be made, and that says more
 	}
 	s.trouble = &reason{reasonAddressLost, fmt.Sprintf(
 		"Service %s has the address %s, but nodes have mounted %s: delete the Service, and the operator makes it anew with the right one",
