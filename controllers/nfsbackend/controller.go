@@ -72,7 +72,7 @@ type scope struct {
 	empty, released bool
 	// judged is true when these two were set; what the last pass has found holds otherwise.
 	judged bool
-	// paused is true while the annotation says so: nothing but the status is written. Set by pause.
+	// paused is true while the annotation says so: nothing but the status and certificates is written. Set by pause.
 	paused bool
 	// deleting is true once the deletion has passed keepWhileInUse, and takes things away.
 	deleting bool

@@ -18,6 +18,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/csi/catalog"
+	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
 func TestEachShardHasItsOwnAndMoreComeWhileOthersServe(t *testing.T) {
@@ -262,6 +263,31 @@ func TestOnDeleteLeavesPodsToAPerson(t *testing.T) {
 	w.Expect(w.backend().Status.Shards[0].Outdated).To(BeTrue())
 	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("when their pods are deleted"))
 	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+}
+
+// Certificates end, and authorities change, while people look elsewhere.
+func TestPausedBackendKeepsItsCertificate(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	w.annotate(meta.AnnotationPaused, "true")
+	secret := &corev1.Secret{}
+	w.get(w.shard(), secret)
+	before := secret.DeepCopy()
+	secret.Data[corev1.TLSCertKey], secret.Data[names.KeyCA] = []byte("ended"), []byte("former")
+	w.Expect(w.c.Update(t.Context(), secret)).To(Succeed())
+	w.settle()
+	w.get(w.shard(), secret)
+	w.Expect(string(secret.Data[corev1.TLSCertKey])).To(HavePrefix("-----BEGIN CERTIFICATE"))
+	w.Expect(secret.Data[names.KeyCA]).To(Equal(before.Data[names.KeyCA]))
+	w.Expect(w.condition(v1alpha1.ConditionPaused).Status).To(Equal(metav1.ConditionTrue))
+}
+
+func TestPausedBackendWithoutAServerGetsNoCertificate(t *testing.T) {
+	w := newWorld(t)
+	w.create(func(b *v1alpha1.NFSBackend) { b.Annotations = map[string]string{meta.AnnotationPaused: "true"} })
+	w.settle()
+	w.Expect(w.gone(w.shard(), &corev1.Secret{})).To(BeTrue())
 }
 
 func TestPausedBackendIsLeftAlone(t *testing.T) {

@@ -132,8 +132,9 @@ func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, err
 	return nil, nil
 }
 
-// pause ends the pass while the annotation is set: the status goes on to tell the truth, and nothing else is written.
-func (r *Reconciler) pause(_ context.Context, s *scope) (*ctrl.Result, error) {
+// pause ends the pass while the annotation is set: the status goes on to tell the truth, and nothing else is written but
+// certificates, without which a long pause, or one across a change of the authority, would be an outage.
+func (r *Reconciler) pause(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	if value, set := s.backend.Annotations[meta.AnnotationPaused]; !set || value == "false" {
 		return nil, nil
 	}
@@ -141,7 +142,16 @@ func (r *Reconciler) pause(_ context.Context, s *scope) (*ctrl.Result, error) {
 	if !s.backend.DeletionTimestamp.IsZero() {
 		s.waiting = &reason{reasonPaused, "the deletion waits until the annotation " + meta.AnnotationPaused + " is taken off"}
 	}
-	return &ctrl.Result{RequeueAfter: pollInterval}, nil
+	var errs []error
+	for _, shard := range s.shards {
+		if shard.statefulSet == nil { // there is no server yet, or it was stopped for the deletion
+			continue
+		}
+		if err := r.applyCertificate(ctx, shard); err != nil && !errors.Is(err, authority.ErrNotYet) {
+			errs = append(errs, fmt.Errorf("%s: %w", shard.Name(), err))
+		}
+	}
+	return &ctrl.Result{RequeueAfter: pollInterval}, errors.Join(errs...)
 }
 
 func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
