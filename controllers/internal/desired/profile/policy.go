@@ -60,8 +60,10 @@ func Policy(profile *v1alpha1.StorageProfile) *admissionv1ac.ValidatingAdmission
 				condition("of-this-class", of("object", claimClass)+" == "+class),
 				condition("not-being-deleted", "!has(object.metadata.deletionTimestamp)"),
 				condition("new-or-grown", chosen+" || "+grown)).
+			// The API server's check of types knows no quantities, and warns of each use of one outside of a variable.
 			WithVariables(
 				admissionv1ac.Variable().WithName("chosen").WithExpression(chosen),
+				admissionv1ac.Variable().WithName("asked").WithExpression("string(object.spec.resources.requests['storage'])"),
 				admissionv1ac.Variable().WithName("size").WithExpression(of("object", claimSize))).
 			WithValidations(validations(&profile.Spec, profile.Name)...))
 }
@@ -102,12 +104,12 @@ func validations(spec *v1alpha1.StorageProfileSpec, profile string) []*admission
 	}
 	if least := spec.MinVolumeSize; least != nil {
 		add("!variables.chosen || !variables.size.isLessThan(quantity("+quote(least.String())+"))",
-			"'minVolumeSize: ' + string(object.spec.resources.requests['storage']) + "+quote(
+			"'minVolumeSize: ' + variables.asked + "+quote(
 				" is less than "+least.String()+". Ask for at least that"))
 	}
 	if most := spec.MaxVolumeSize; most != nil {
 		add("!variables.size.isGreaterThan(quantity("+quote(most.String())+"))",
-			"'maxVolumeSize: ' + string(object.spec.resources.requests['storage']) + "+quote(
+			"'maxVolumeSize: ' + variables.asked + "+quote(
 				" is more than "+most.String()+". Ask for at most that, or use another StorageClass"))
 	}
 	return rules
