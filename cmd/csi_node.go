@@ -83,6 +83,7 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	pool := agents.NewPool(keeper.Source(), agents.DialReserved)
 	defer pool.Close()
 	finder := agents.NewNode(pool, net.DefaultResolver, o.namespace, state)
+	finder.Published = api.serverAddress
 	client := func() (*agentv1.Client, error) { return announce.Client(bootID) }
 	announcer := announce.New(state, finder, client, mounter, log)
 	node := driver.NewNode(driver.NodeConfig{

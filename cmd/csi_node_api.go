@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -12,11 +13,13 @@ import (
 	certificatesv1client "k8s.io/client-go/kubernetes/typed/certificates/v1"
 	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	eventsv1client "k8s.io/client-go/kubernetes/typed/events/v1"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/csi/event"
 	"github.com/nfs-operator/nfs-operator/csi/mount"
+	"github.com/nfs-operator/nfs-operator/csi/volumeid"
 )
 
 // backendTimeout bounds the look for an NFSBackend, on which a call of the kubelet waits.
@@ -45,13 +48,30 @@ func newNodeAPI() (*nodeAPI, error) {
 // backendGone reports whether the API server says that there is no such NFSBackend. That the kind itself is unknown is
 // something else.
 func (a *nodeAPI) backendGone(ctx context.Context, name string) bool {
-	ctx, cancel := context.WithTimeout(ctx, backendTimeout)
-	defer cancel()
-	path := "/apis/" + v1alpha1.GroupVersion.String() + "/nfsbackends/" + name
-	err := a.core.RESTClient().Get().AbsPath(path).Do(ctx).Error()
+	err := a.backend(ctx, name).Error()
 	var status apierrors.APIStatus
 	return apierrors.IsNotFound(err) && errors.As(err, &status) &&
 		status.Status().Details != nil && status.Status().Details.Name == name
+}
+
+// serverAddress is where a server is as its NFSBackend says, or nothing.
+func (a *nodeAPI) serverAddress(ctx context.Context, shard volumeid.Shard) string {
+	var backend v1alpha1.NFSBackend
+	if text, err := a.backend(ctx, shard.Backend).Raw(); err != nil || json.Unmarshal(text, &backend) != nil {
+		return ""
+	}
+	for _, s := range backend.Status.Shards {
+		if s.Shard == shard.Number {
+			return s.Address
+		}
+	}
+	return ""
+}
+
+func (a *nodeAPI) backend(ctx context.Context, name string) rest.Result {
+	ctx, cancel := context.WithTimeout(ctx, backendTimeout)
+	defer cancel()
+	return a.core.RESTClient().Get().AbsPath("/apis/" + v1alpha1.GroupVersion.String() + "/nfsbackends/" + name).Do(ctx)
 }
 
 // nameClient tells the kernel's NFS client who it is. Without it the node's hostname alone is its name, which is

@@ -27,8 +27,10 @@ type Resolver interface {
 	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
 }
 
-// Node finds agents as a node plugin does, which reads no custom resources: by the DNS name of the shard's Service.
+// Node finds agents as a node plugin does: by the DNS name of the shard's Service.
 type Node struct {
+	// Published, if set, says where a shard is that was never reached, when DNS does not.
+	Published func(ctx context.Context, shard volumeid.Shard) string
 	pool      *Pool
 	resolver  Resolver
 	namespace string
@@ -106,15 +108,19 @@ func (n *Node) Silent(shard volumeid.Shard) time.Duration {
 }
 
 func (n *Node) locate(ctx context.Context, shard volumeid.Shard) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	lookup, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	name := shard.Name() + "." + n.namespace + ".svc"
-	addresses, err := n.resolver.LookupNetIP(ctx, "ip", name)
+	addresses, err := n.resolver.LookupNetIP(lookup, "ip", name)
 	if err == nil && len(addresses) > 0 {
 		return addresses[0].Unmap().String(), nil
 	}
-	if remembered := n.book.Address(shard); remembered != "" {
-		return remembered, nil
+	known := n.book.Address(shard)
+	if known == "" && n.Published != nil {
+		known = n.Published(ctx, shard)
+	}
+	if known != "" {
+		return known, nil
 	}
 	if err == nil {
 		err = &net.DNSError{Err: "no address", Name: name}

@@ -33,6 +33,10 @@ func TestConnectByNameThenByMemory(t *testing.T) {
 	if c, err := node.Connect(t.Context(), shard); err == nil {
 		t.Errorf("a server nobody knows is at %s", c.Address)
 	}
+	node.Published = func(context.Context, volumeid.Shard) string { return "10.0.0.3" }
+	if c, err := node.Connect(t.Context(), shard); err != nil || c.Address != "10.0.0.3" {
+		t.Errorf("without DNS, for the first time: %+v, %v", c, err)
+	}
 	names[name] = "10.0.0.1"
 	c, err := node.Connect(t.Context(), shard)
 	if err != nil || c.Address != "10.0.0.1" {
