@@ -66,7 +66,7 @@ func TestServerThatNeverReturns(t *testing.T) {
 	if waited := time.Since(first); waited < m.giveUpAfter {
 		t.Errorf("given up after %s", waited)
 	}
-	if warned := strings.Join(m.events.all(), "\n"); strings.Count(warned, "may be lost") != 2 {
+	if warned := strings.Join(m.events.all(), "\n"); !strings.Contains(warned, "may be lost") {
 		t.Errorf("events: %s", warned)
 	}
 	if _, mounted := m.mountAt(t, p.staging); mounted {
