@@ -8,6 +8,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -313,7 +314,7 @@ func (k *kubelet) testRestart(t *testing.T) {
 	defer stop()
 	conn = connect(t, serve(t, k.machine.controller(t), node))
 	after := &kubelet{machine: k.machine, controller: k.controller, node: csi.NewNodeClient(conn)}
-	if now, ok := state.Get(p.handle); !ok || now != first {
+	if now, ok := state.Get(p.handle); !ok || !reflect.DeepEqual(now, first) {
 		t.Errorf("the state is %+v, it was %+v", now, first)
 	}
 	if err := after.stage(t, p); err != nil {
