@@ -48,7 +48,7 @@ func testOnlyANodeWithAGrantCanMount(t *testing.T, h *host.Host) {
 func testAnUnprivilegedControlConnectionMountsWithNoresvport(t *testing.T, h *host.Host) {
 	t.Helper()
 	v := create(t, h.Controller(t), "pvc-noresvport", 16*mib)
-	access := open(t, h.UnprivilegedNode(t, "node-a"), v.GetId())
+	access := open(t, h.UnprivilegedNode(t, "node-unprivileged"), v.GetId()) // whose other grants would be open to such ports, too
 	if access.GetMountOptions()[0] != "noresvport" {
 		t.Fatalf("access %v", access)
 	}

@@ -37,24 +37,27 @@ func serving(t *testing.T) (*host.Host, *host.Agent) {
 // TestAServingAgent holds the tests that disturb neither the agent nor each other: a start costs seconds.
 func TestAServingAgent(t *testing.T) {
 	h, _ := serving(t)
-	for name, test := range map[string]func(*testing.T, *host.Host){
-		"a volume has exactly its size":         testVolumeHasExactlyItsSizeThroughNFS,
-		"expansion is seen by a mount in use":   testExpandIsSeenByAMountInUse,
-		"delete gives the space back":           testDeleteGivesTheSpaceBack,
-		"only a node with a grant can mount":    testOnlyANodeWithAGrantCanMount,
-		"unprivileged control connection":       testAnUnprivilegedControlConnectionMountsWithNoresvport,
-		"a read-only grant cannot write":        testAReadOnlyGrantCannotWrite,
-		"single-node volume on one living node": testASingleNodeVolumeIsOpenOnOneLivingNode,
-		"callers without the role are refused":  testCallersWithoutTheRoleAreRefused,
-		"ids that are no ids reach nothing":     testIDsThatAreNoIDsReachNothing,
-		"chown never fails":                     testChownNeverFails,
-		"changes beside NFS are seen":           testChangesBesideNFSAreSeenAtOnce,
-		"snapshot, restore and clone":           testSnapshotRestoreAndClone,
-		"a forged handle":                       testAForgedHandle,
-		"every thread is an I/O flusher":        testEveryThreadIsAnIOFlusher,
-		"a dead client's lock":                  testADeadClientsLockIsFree,
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *host.Host)
+	}{
+		{"a volume has exactly its size", testVolumeHasExactlyItsSizeThroughNFS},
+		{"expansion is seen by a mount in use", testExpandIsSeenByAMountInUse},
+		{"delete gives the space back", testDeleteGivesTheSpaceBack},
+		{"only a node with a grant can mount", testOnlyANodeWithAGrantCanMount},
+		{"unprivileged control connection", testAnUnprivilegedControlConnectionMountsWithNoresvport},
+		{"a read-only grant cannot write", testAReadOnlyGrantCannotWrite},
+		{"single-node volume on one living node", testASingleNodeVolumeIsOpenOnOneLivingNode},
+		{"callers without the role are refused", testCallersWithoutTheRoleAreRefused},
+		{"ids that are no ids reach nothing", testIDsThatAreNoIDsReachNothing},
+		{"chown never fails", testChownNeverFails},
+		{"changes beside NFS are seen", testChangesBesideNFSAreSeenAtOnce},
+		{"snapshot, restore and clone", testSnapshotRestoreAndClone},
+		{"a forged handle", testAForgedHandle},
+		{"every thread is an I/O flusher", testEveryThreadIsAnIOFlusher},
+		{"a dead client's lock", testADeadClientsLockIsFree},
 	} {
-		t.Run(name, func(t *testing.T) { test(t, h) })
+		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
 	}
 }
 
