@@ -13,8 +13,10 @@ func validExports() Exports {
 	return Exports{
 		AccessCIDRs: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")},
 		Exports: []StaticExport{
-			{Name: "media", Path: "media", Bytes: 1 << 30, Squash: SquashRoot, AnonymousUID: 65534, AnonymousGID: 65534,
-				Clients: []ExportClient{{CIDR: netip.MustParsePrefix("192.0.2.0/24")}, {CIDR: netip.MustParsePrefix("fd00::/48"), ReadOnly: true}}},
+			{
+				Name: "media", Path: "media", Bytes: 1 << 30, Squash: SquashRoot, AnonymousUID: 65534, AnonymousGID: 65534,
+				Clients: []ExportClient{{CIDR: netip.MustParsePrefix("192.0.2.0/24")}, {CIDR: netip.MustParsePrefix("fd00::/48"), ReadOnly: true}},
+			},
 			{Name: "home", Path: "team/home.d", Bytes: 1 << 20, Squash: SquashNone},
 		},
 	}

@@ -35,7 +35,8 @@ func (w *world) operands() []operand {
 	set, service, config, secret := &appsv1.StatefulSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{}
 	claim, disk, budget := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &policyv1.PodDisruptionBudget{}
 	return []operand{
-		{name: "StatefulSet", key: w.shard(), obj: set,
+		{
+			name: "StatefulSet", key: w.shard(), obj: set,
 			edit: func() {
 				set.Spec.Replicas = new(int32(0))
 				set.Spec.Template.Spec.Containers[0].Image = "example.org/other"
@@ -43,23 +44,33 @@ func (w *world) operands() []operand {
 			restored: func() {
 				w.Expect(*set.Spec.Replicas).To(BeEquivalentTo(1))
 				w.Expect(set.Spec.Template.Spec.Containers[0].Image).To(Equal(w.r.Image))
-			}},
-		{name: "Service", key: w.shard(), obj: service,
+			},
+		},
+		{
+			name: "Service", key: w.shard(), obj: service,
 			edit:     func() { service.Spec.PublishNotReadyAddresses = false },
-			restored: func() { w.Expect(service.Spec.PublishNotReadyAddresses).To(BeTrue()) }},
-		{name: "ConfigMap", key: w.shard(), obj: config,
+			restored: func() { w.Expect(service.Spec.PublishNotReadyAddresses).To(BeTrue()) },
+		},
+		{
+			name: "ConfigMap", key: w.shard(), obj: config,
 			edit:     func() { config.Data[names.KeyAgentConfig] = "backend: another" },
-			restored: func() { w.Expect(config.Data[names.KeyAgentConfig]).To(ContainSubstring(w.name)) }},
-		{name: "Secret", key: w.shard(), obj: secret,
+			restored: func() { w.Expect(config.Data[names.KeyAgentConfig]).To(ContainSubstring(w.name)) },
+		},
+		{
+			name: "Secret", key: w.shard(), obj: secret,
 			edit:     func() { secret.Data[names.KeyCA] = []byte("nobody") },
-			restored: func() { w.Expect(string(secret.Data[names.KeyCA])).To(HavePrefix("-----BEGIN CERTIFICATE")) }},
-		{name: "PodDisruptionBudget", key: client.ObjectKey{Namespace: testenv.Namespace, Name: "nfsd-" + w.name}, obj: budget,
+			restored: func() { w.Expect(string(secret.Data[names.KeyCA])).To(HavePrefix("-----BEGIN CERTIFICATE")) },
+		},
+		{
+			name: "PodDisruptionBudget", key: client.ObjectKey{Namespace: testenv.Namespace, Name: "nfsd-" + w.name}, obj: budget,
 			edit: func() { budget.Spec.MaxUnavailable = new(intstr.FromInt32(0)) },
 			restored: func() {
 				w.Expect(budget.Spec.MaxUnavailable.IntValue()).To(Equal(1))
 				w.Expect(*budget.Spec.UnhealthyPodEvictionPolicy).To(Equal(policyv1.AlwaysAllow))
-			}},
-		{name: "PersistentVolumeClaim", key: w.claimKey(), obj: claim, keeps: true,
+			},
+		},
+		{
+			name: "PersistentVolumeClaim", key: w.claimKey(), obj: claim, keeps: true,
 			edit: func() {
 				claim.Finalizers = nil
 				delete(claim.Annotations, meta.AnnotationServerID)
@@ -67,12 +78,15 @@ func (w *world) operands() []operand {
 			restored: func() {
 				w.Expect(claim.Finalizers).To(ContainElement(names.Finalizer))
 				w.Expect(claim.Annotations).To(HaveKey(meta.AnnotationServerID))
-			}},
-		{name: "PersistentVolume", key: client.ObjectKey{Name: "disk-" + w.name}, obj: disk, keeps: true,
+			},
+		},
+		{
+			name: "PersistentVolume", key: client.ObjectKey{Name: "disk-" + w.name}, obj: disk, keeps: true,
 			edit: func() { disk.Spec.PersistentVolumeReclaimPolicy = corev1.PersistentVolumeReclaimDelete },
 			restored: func() {
 				w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
-			}},
+			},
+		},
 	}
 }
 

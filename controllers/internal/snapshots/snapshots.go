@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -37,10 +38,12 @@ func CRD() *metav1.PartialObjectMetadata {
 func Installed(ctx context.Context, c client.Client) (bool, error) {
 	crd := CRD()
 	err := c.Get(ctx, client.ObjectKey{Name: CRDName}, crd)
-	if client.IgnoreNotFound(err) != nil {
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case err != nil:
 		return false, fmt.Errorf("get CustomResourceDefinition %s: %w", CRDName, err)
-	}
-	if err != nil || !crd.DeletionTimestamp.IsZero() {
+	case !crd.DeletionTimestamp.IsZero():
 		return false, nil
 	}
 	if _, err = c.RESTMapper().RESTMapping(Contents.GroupKind(), Contents.Version); err != nil {

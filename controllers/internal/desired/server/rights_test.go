@@ -16,9 +16,7 @@ func TestTheServersRightsAreDocumented(t *testing.T) {
 	}
 	var documented []string
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \\|").FindAllStringSubmatch(string(text), -1) {
-		for _, name := range regexp.MustCompile("[A-Z_]+").FindAllString(row[1], -1) {
-			documented = append(documented, name)
-		}
+		documented = append(documented, regexp.MustCompile("[A-Z_]+").FindAllString(row[1], -1)...)
 	}
 	spec := podSpec(testShard())
 	container := spec.Containers[0]

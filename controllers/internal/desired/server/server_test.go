@@ -78,8 +78,10 @@ func withExports(s *Shard) {
 	s.Backend.Spec.Server.Access = &v1alpha1.VolumeAccess{Mode: v1alpha1.AccessCIDRs, CIDRs: []v1alpha1.CIDR{"10.0.0.0/8"}}
 	s.Backend.Spec.Server.Exports = []v1alpha1.StaticExport{
 		{Name: "elsewhere", Shard: 1, Size: resource.MustParse("1Gi"), Squash: "Root"},
-		{Name: "media", Path: "team/media", Size: resource.MustParse("1Gi"), Squash: "Root", AnonymousUID: 65534, AnonymousGID: 4294967294,
-			Clients: []v1alpha1.ExportClient{{CIDR: "192.0.2.0/24", Access: v1alpha1.ExportReadWrite}, {CIDR: "fd00::/48", Access: v1alpha1.ExportReadOnly}}},
+		{
+			Name: "media", Path: "team/media", Size: resource.MustParse("1Gi"), Squash: "Root", AnonymousUID: 65534, AnonymousGID: 4294967294,
+			Clients: []v1alpha1.ExportClient{{CIDR: "192.0.2.0/24", Access: v1alpha1.ExportReadWrite}, {CIDR: "fd00::/48", Access: v1alpha1.ExportReadOnly}},
+		},
 		{Name: "home", Size: resource.MustParse("0"), Squash: "All"},
 	}
 }
