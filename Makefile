@@ -19,7 +19,7 @@ demo: ## The whole product on a real local cluster, with a picture at the end (D
 ##@ Test
 .PHONY: test test-unit test-envtest test-vm test-e2e test-long
 test: ## Every test: unit, API server, virtual machine, cluster (installs what it needs)
-	@hack/test unit verify envtest vm e2e
+	@hack/test unit verify envtest images vm+e2e
 test-unit: ## The fast inner loop: no root, no cluster
 	@hack/test unit
 test-envtest: ## Reconcilers and validation against a real API server
