@@ -48,6 +48,23 @@ func (b *Book) Gone() []string {
 	return b.names(func(n *node) bool { return n.record.Gone })
 }
 
+// Unprivileged are the nodes with a grant that is not confined to privileged ports, in order of their names.
+func (b *Book) Unprivileged() []string {
+	return b.names(func(n *node) bool {
+		for _, g := range n.record.Grants {
+			if !g.PrivilegedPort {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// Announcing are the nodes that have an announcement open, in order of their names.
+func (b *Book) Announcing() []string {
+	return b.names(func(n *node) bool { return n.streams > 0 })
+}
+
 func (b *Book) names(matches func(*node) bool) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -225,37 +225,6 @@ func (b *Book) Writes(node, volume string) bool {
 	return ok && !g.ReadOnly
 }
 
-// Unprivileged are the nodes with a grant that is not confined to privileged ports, in order of their names.
-func (b *Book) Unprivileged() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var names []string
-	for name, n := range b.nodes {
-		for _, g := range n.record.Grants {
-			if !g.PrivilegedPort {
-				names = append(names, name)
-				break
-			}
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
-// Announcing are the nodes that have an announcement open, in order of their names.
-func (b *Book) Announcing() []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var names []string
-	for name, n := range b.nodes {
-		if n.streams > 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return names
-}
-
 func merge(a, b []string) []string {
 	all := slices.Concat(a, b)
 	slices.Sort(all)

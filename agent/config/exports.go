@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -66,31 +65,11 @@ var (
 // ValidExportName tells whether s can be the name of a static export.
 func ValidExportName(s string) bool { return exportName.MatchString(s) }
 
-// LoadExports reads and checks the file. That there is none is fine: there are no exports then.
-func LoadExports(file string) (Exports, error) {
-	info, err := os.Stat(file)
-	if errors.Is(err, os.ErrNotExist) {
-		return Exports{}, nil
-	}
-	if err != nil {
-		return Exports{}, err
-	}
-	if info.Size() > maxExportsBytes {
-		return Exports{}, fmt.Errorf("%s has %d bytes, at most %d are read", file, info.Size(), maxExportsBytes)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return Exports{}, err
-	}
-	e, err := ParseExports(text)
-	if err != nil {
-		return Exports{}, fmt.Errorf("%s: %w", file, err)
-	}
-	return e, nil
-}
-
 // ParseExports reads what Marshal writes. A field that it does not know is an error, as in Load.
 func ParseExports(text []byte) (Exports, error) {
+	if len(text) > maxExportsBytes {
+		return Exports{}, fmt.Errorf("the exports have %d bytes, at most %d are read", len(text), maxExportsBytes)
+	}
 	var e Exports
 	if err := yaml.UnmarshalStrict(text, &e); err != nil {
 		return Exports{}, fmt.Errorf("parse: %w", err)
@@ -98,7 +77,7 @@ func ParseExports(text []byte) (Exports, error) {
 	return e, e.validate()
 }
 
-// Marshal renders the exports for LoadExports.
+// Marshal renders the exports for ParseExports.
 func (e Exports) Marshal() ([]byte, error) { return yaml.Marshal(e) }
 
 func (e Exports) validate() error {

@@ -1,8 +1,8 @@
 package config
 
 import (
+	"bytes"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -22,26 +22,28 @@ func validExports() Exports {
 	}
 }
 
-func TestExportsSurviveTheFile(t *testing.T) {
+func TestExportsSurviveTheirText(t *testing.T) {
 	want := validExports()
 	text, err := want.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "exports.yaml")
-	if err := os.WriteFile(file, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got, err := LoadExports(file)
+	got, err := ParseExports(text)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v (%v), want %+v from:\n%s", got, err, want, text)
 	}
 }
 
-func TestNoExportsFileIsNoExport(t *testing.T) {
-	got, err := LoadExports(filepath.Join(t.TempDir(), "absent"))
+func TestNoTextIsNoExport(t *testing.T) {
+	got, err := ParseExports(nil)
 	if err != nil || !reflect.DeepEqual(got, Exports{}) {
 		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestHugeExportsAreRefused(t *testing.T) {
+	if _, err := ParseExports(bytes.Repeat([]byte("#"), 2<<20)); err == nil {
+		t.Error("2 MiB of comments were read")
 	}
 }
 

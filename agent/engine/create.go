@@ -74,9 +74,9 @@ func (e *Engine) Create(ctx context.Context, r CreateRequest) (store.Volume, err
 		return store.Volume{}, ErrUnavailable
 	}
 	id := store.ID(r.Name)
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return store.Volume{}, fmt.Errorf("%w on volume %q", ErrBusy, r.Name)
+	release, err := e.lockVolume(id)
+	if err != nil {
+		return store.Volume{}, err
 	}
 	v, err := e.findOrBegin(id, r)
 	if err == nil && v.State == store.StateCreating && v.Copied() {

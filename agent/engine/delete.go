@@ -17,9 +17,9 @@ func (e *Engine) delete(ctx context.Context, id string, check func(store.Volume)
 	if !store.ValidID(id) {
 		return nil
 	}
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return fmt.Errorf("%w on volume %s", ErrBusy, id)
+	release, err := e.lockVolume(id)
+	if err != nil {
+		return err
 	}
 	defer release()
 	v, ok := e.Store.Volume(id)

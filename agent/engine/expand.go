@@ -11,9 +11,9 @@ func (e *Engine) Expand(id string, bytes, limit int64) (store.Volume, error) {
 	if bytes <= 0 || limit < 0 {
 		return store.Volume{}, fmt.Errorf("%w: size is %d bytes, limit %d", ErrInvalid, bytes, limit)
 	}
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return store.Volume{}, fmt.Errorf("%w on volume %s", ErrBusy, id)
+	release, err := e.lockVolume(id)
+	if err != nil {
+		return store.Volume{}, err
 	}
 	defer release()
 	v, err := e.Volume(id)

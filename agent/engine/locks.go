@@ -1,6 +1,9 @@
 package engine
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // locks keep operations on the same object apart: who comes second is told to come again. A key is held by one holder alone or by
 // several that share it.
@@ -46,3 +49,12 @@ func (l *locks) add(key string, n int) {
 func volumeKey(id string) string      { return "volume " + id }
 func snapshotKey(id string) string    { return "snapshot " + id }
 func treeKey(directory string) string { return "tree " + directory }
+
+// lockVolume takes a volume alone. Without waiting: whoever is second comes again (ErrBusy).
+func (e *Engine) lockVolume(id string) (release func(), err error) {
+	release, ok := e.locks.acquire(volumeKey(id))
+	if !ok {
+		return nil, fmt.Errorf("%w on volume %s", ErrBusy, id)
+	}
+	return release, nil
+}

@@ -44,9 +44,9 @@ func (e *Engine) Modify(ctx context.Context, id string, c Change) (store.Volume,
 	if c.MaxBytes != nil && *c.MaxBytes < 0 {
 		return store.Volume{}, fmt.Errorf("%w: a limit is negative", ErrInvalid)
 	}
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return store.Volume{}, fmt.Errorf("%w on volume %s", ErrBusy, id)
+	release, err := e.lockVolume(id)
+	if err != nil {
+		return store.Volume{}, err
 	}
 	defer release()
 	v, err := e.Volume(id)

@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
@@ -32,9 +31,9 @@ func (e *Engine) Confirm(id string) error {
 	if v, ok := e.Store.Volume(id); !ok || !v.Provisional {
 		return nil
 	}
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return fmt.Errorf("%w on volume %s", ErrBusy, id)
+	release, err := e.lockVolume(id)
+	if err != nil {
+		return err
 	}
 	defer release()
 	v, ok := e.Store.Volume(id)

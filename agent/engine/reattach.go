@@ -19,13 +19,12 @@ func (e *Engine) Reattach(ctx context.Context, id string) error {
 	if v, ok := e.Store.Volume(id); ok && v.State == store.StateReady || !store.ValidID(id) {
 		return nil
 	}
-	release, ok := e.locks.acquire(volumeKey(id))
-	if !ok {
-		return fmt.Errorf("%w on volume %s", ErrBusy, id)
+	release, err := e.lockVolume(id)
+	if err != nil {
+		return err
 	}
 	defer release()
 	v, ok := e.Store.Volume(id)
-	var err error
 	switch {
 	case !ok:
 		v, err = e.unarchive(id)

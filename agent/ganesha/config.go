@@ -78,6 +78,17 @@ func RenderServer(c Config, exports []Export) (string, error) {
 	return b.String(), nil
 }
 
+// coreParameters are what every server of ours runs with, also the one that is only asked for a file handle.
+const coreParameters = `	Protocols = 4;
+	Enable_NLM = false;
+	Enable_RQUOTA = false;
+	Enable_UDP = false;
+	Enable_Metrics = false;
+	mount_path_pseudo = true;
+	fsid_device = false;
+	Allow_Set_Io_Flusher_Fail = true;
+`
+
 // Access_Type None in the defaults and in every export: where no CLIENT block matches, the export's own type holds, so
 // anything else would open a volume to everybody when its last grant is closed. Blocking locks can deadlock Ganesha
 // (nfs-ganesha#1349); clients poll instead. A client that is silent for longer than its lease keeps its locks until another wants them,
@@ -87,15 +98,7 @@ func RenderServer(c Config, exports []Export) (string, error) {
 // beside Ganesha, and for a minute, the default, pods would be refused as members of the former group.
 const serverTemplate = `NFS_CORE_PARAM {
 	NFS_Port = %d;
-	Protocols = 4;
-	Enable_NLM = false;
-	Enable_RQUOTA = false;
-	Enable_UDP = false;
-	Enable_Metrics = false;
-	mount_path_pseudo = true;
-	fsid_device = false;
-	Allow_Set_Io_Flusher_Fail = true;
-	RPC_Max_Connections = 16384;
+` + coreParameters + `	RPC_Max_Connections = 16384;
 }
 NFSv4 {
 	Minor_Versions = 1, 2;

@@ -30,15 +30,7 @@ const (
 // records are not to be touched by a server that they cannot reach.
 const trialTemplate = `NFS_CORE_PARAM {
 	NFS_Port = %d;
-	Protocols = 4;
-	Enable_NLM = false;
-	Enable_RQUOTA = false;
-	Enable_UDP = false;
-	Enable_Metrics = false;
-	mount_path_pseudo = true;
-	fsid_device = false;
-	Allow_Set_Io_Flusher_Fail = true;
-}
+` + coreParameters + `}
 NFSv4 {
 	Minor_Versions = 0, 1, 2;
 	Graceless = true;

@@ -6,20 +6,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"github.com/nfs-operator/nfs-operator/agent/config"
 )
 
 // exportPrefix begins the id by which nodes and clients know a static export. No volume's id contains a hyphen.
 const exportPrefix = "e-"
 
-var exportID = regexp.MustCompile(`^e-[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$`)
-
 // StaticID is the id of a static export: what grants and handles call it, and the directory that clients mount.
 func StaticID(name string) string { return exportPrefix + name }
 
 // ValidStaticID tells whether s can be the id of a static export.
-func ValidStaticID(s string) bool { return exportID.MatchString(s) }
+func ValidStaticID(s string) bool {
+	name, ok := strings.CutPrefix(s, exportPrefix)
+	return ok && config.ValidExportName(name)
+}
 
 // Export is what the disk keeps of a static export: the numbers that are part of its clients' file handles. The record outlives the
 // export, so that one that is taken away and put back is the same for its clients.
