@@ -10,8 +10,10 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/csi/volumeid"
 )
 
@@ -109,6 +111,40 @@ func TestNoServerIsGuessedWhileOneIsSilent(t *testing.T) {
 	wantCode(t, err, codes.Unavailable)
 	_, err = f.controller.CreateVolume(t.Context(), wideRequest("b"))
 	wantCode(t, err, codes.Unavailable)
+}
+
+// TestOneServerAwayHoldsUpNothing has the manager know of it.
+func TestOneServerAwayHoldsUpNothing(t *testing.T) {
+	b := backend("partly", 1, 2)
+	b.Status.Shards[0].Serving = false
+	f := newFixture(t, b, profile("partly", "partly"))
+	req := createRequest("a")
+	req.Parameters["profile"] = "partly"
+	f.stop[1]()
+	if v := f.create(t, req); !strings.HasPrefix(v.GetVolumeId(), "partly/1/") {
+		t.Errorf("made at %s", v.GetVolumeId())
+	}
+}
+
+// TestAVolumeOfAServerThatIsAwayIsFound has the server answer, though the manager has not seen yet that it is back.
+func TestAVolumeOfAServerThatIsAwayIsFound(t *testing.T) {
+	b := backend("partly", 1, 2)
+	b.Status.Shards[1].Serving = false
+	f := newFixture(t, b, profile("partly", "partly"))
+	req := createRequest("a")
+	req.Parameters["profile"] = "partly"
+	first := f.create(t, req)
+	current := &v1alpha1.NFSBackend{}
+	if err := f.client.Get(t.Context(), client.ObjectKeyFromObject(b), current); err != nil {
+		t.Fatal(err)
+	}
+	current.Status.Shards[0].Serving, current.Status.Shards[1].Serving = false, true
+	if err := f.client.Update(t.Context(), current); err != nil {
+		t.Fatal(err)
+	}
+	if again := f.create(t, req); again.GetVolumeId() != first.GetVolumeId() {
+		t.Errorf("volume a was made as %s and again as %s", first.GetVolumeId(), again.GetVolumeId())
+	}
 }
 
 func TestServerThatDoesNotServeGetsNothingNew(t *testing.T) {

@@ -15,8 +15,9 @@ import (
 	"github.com/nfs-operator/nfs-operator/csi/volumeid"
 )
 
-// strangerPatience is how long is waited for servers that a profile does not choose now, and may have chosen before.
-const strangerPatience = time.Second
+// patience is how long is waited for servers that hardly have the volume that is looked for: those that a profile does not
+// choose now, and may have chosen before, and those that are away.
+const patience = time.Second
 
 // server is a server of a backend with its agent.
 type server struct {
@@ -127,9 +128,10 @@ func again(ctx context.Context, s server, r createVolume, v *agentv1.Volume) (se
 	return s, refuseNewVolume(ctx, s, r.name)
 }
 
-// find looks for a volume on the servers that the profile chooses, all at once. One that cannot be asked might have it:
-// then a volume that no other has is not known not to exist. The other servers are asked too, for profiles are edited, but
-// not waited for: what one of them has forgotten to say becomes an orphan, which the sweep finds.
+// find looks for a volume on all servers at once. One that the profile chooses and that should answer but does not might have
+// it: then a volume that no other has is not known not to exist. The servers that are not chosen, for profiles are edited, and
+// those that the manager knows to be away are asked too, but hold nothing up: what one of them could not say becomes a twin or
+// an orphan that nobody ever used, and the sweep finds it.
 func (c *Controller) find(ctx context.Context, name string, chosen []server) (server, *agentv1.Volume, error) {
 	all, err := c.catalog.AllServers(ctx)
 	if err != nil {
@@ -147,8 +149,8 @@ func (c *Controller) find(ctx context.Context, name string, chosen []server) (se
 	for i, s := range servers {
 		group.Go(func() error {
 			ctx, cancel := ctx, func() {}
-			if i >= len(chosen) {
-				ctx, cancel = context.WithTimeout(ctx, strangerPatience)
+			if i >= len(chosen) || !s.Serving {
+				ctx, cancel = context.WithTimeout(ctx, patience)
 			}
 			defer cancel()
 			found[i], failed[i] = volumeNamed(ctx, s, name)
@@ -161,8 +163,8 @@ func (c *Controller) find(ctx context.Context, name string, chosen []server) (se
 			return servers[i], v, nil
 		}
 	}
-	for _, err := range failed[:len(chosen)] {
-		if err != nil {
+	for i, err := range failed[:len(chosen)] {
+		if err != nil && servers[i].Serving {
 			return server{}, nil, status.Errorf(codes.Unavailable, "look for volume %q, which may lie there: %s", name, status.Convert(err).Message())
 		}
 	}

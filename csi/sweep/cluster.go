@@ -34,21 +34,22 @@ func NewObjects(c client.Client, host string, log logr.Logger) *Objects {
 	return &Objects{client: c, host: host, log: log, now: time.Now}
 }
 
-// Handles implements Cluster.
-func (o *Objects) Handles(ctx context.Context) (map[string]bool, error) {
-	handles := map[string]bool{}
+// PersistentVolumes implements Cluster.
+func (o *Objects) PersistentVolumes(ctx context.Context) (PersistentVolumes, error) {
+	all := PersistentVolumes{Handles: map[string]bool{}, Named: map[string]string{}}
 	for next := ""; ; {
 		var page corev1.PersistentVolumeList
 		if err := o.client.List(ctx, &page, client.Limit(pageSize), client.Continue(next)); err != nil {
-			return nil, fmt.Errorf("list PersistentVolumes: %w", err)
+			return all, fmt.Errorf("list PersistentVolumes: %w", err)
 		}
 		for i := range page.Items {
 			if source := page.Items[i].Spec.CSI; source != nil && source.Driver == names.Driver {
-				handles[source.VolumeHandle] = true
+				all.Handles[source.VolumeHandle] = true
+				all.Named[page.Items[i].Name] = source.VolumeHandle
 			}
 		}
 		if next = page.Continue; next == "" {
-			return handles, nil
+			return all, nil
 		}
 	}
 }

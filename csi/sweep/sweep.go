@@ -3,8 +3,9 @@
 // (https://github.com/kubernetes-csi/external-provisioner/issues/486).
 //
 // An agent calls a volume provisional until it was confirmed here, because a PersistentVolume of it exists, or was staged.
-// Provisional volumes that nobody has asked for in an hour, and that have neither PersistentVolume nor claim, are deleted.
-// All others hold somebody's data: they are reported only.
+// Provisional volumes that nobody has asked for in an hour, and that have neither PersistentVolume nor claim, are deleted; so are
+// those whose name another volume has got a PersistentVolume for, made on another server while theirs was away. All others hold
+// somebody's data: they are reported only.
 //
 // While there is no provisional volume nothing is asked of the API server.
 package sweep
@@ -61,12 +62,17 @@ type Agents interface {
 
 // Cluster is what has to be known of the cluster; Objects is one.
 type Cluster interface {
-	// Handles are the volume handles of all PersistentVolumes of the driver.
-	Handles(ctx context.Context) (map[string]bool, error)
+	PersistentVolumes(ctx context.Context) (PersistentVolumes, error)
 	// ClaimExists tells whether the claim for which a volume of that CSI name was made may still exist.
 	ClaimExists(ctx context.Context, namespace, name, volume string) (bool, error)
 	// Event tells people about a backend.
 	Event(ctx context.Context, backend, reason, message string)
+}
+
+// PersistentVolumes are those of the driver.
+type PersistentVolumes struct {
+	Handles map[string]bool   // their volume handles
+	Named   map[string]string // their volume handles by their names, which are the CSI names of what csi-provisioner has made
 }
 
 // Sweeper looks after the volumes of all servers. One at a time should run.
@@ -121,7 +127,7 @@ func (s *Sweeper) Sweep(ctx context.Context) {
 	if len(volumes) == 0 {
 		return
 	}
-	handles, err := s.cluster.Handles(ctx)
+	persistent, err := s.cluster.PersistentVolumes(ctx)
 	if err != nil {
 		s.log.Error(err, "Cannot list PersistentVolumes, sweeping nothing")
 		return
@@ -129,10 +135,10 @@ func (s *Sweeper) Sweep(ctx context.Context) {
 	known := map[volumeid.Shard][]found{}
 	for _, v := range volumes {
 		switch {
-		case handles[v.handle()]:
+		case persistent.Handles[v.handle()]:
 			known[v.server.Shard] = append(known[v.server.Shard], v)
 		case v.GetAskedSecondsAgo() >= int64(idle/time.Second):
-			s.sweep(ctx, v)
+			s.sweep(ctx, v, persistent.Named[v.GetName()])
 		}
 	}
 	for _, list := range known {
@@ -156,8 +162,8 @@ func (s *Sweeper) confirm(ctx context.Context, list []found) {
 	}
 }
 
-// sweep deletes a volume without PersistentVolume, if it has no claim.
-func (s *Sweeper) sweep(ctx context.Context, v found) {
+// sweep deletes a volume without PersistentVolume, if it has no claim, or the claim has another volume: twin.
+func (s *Sweeper) sweep(ctx context.Context, v found, twin string) {
 	namespace, name := v.GetSpec().GetClaimNamespace(), v.GetSpec().GetClaimName()
 	log := s.log.WithValues("volume", v.handle(), "name", v.GetName(), "claim", namespace+"/"+name)
 	if name == "" || namespace == "" {
@@ -169,7 +175,11 @@ func (s *Sweeper) sweep(ctx context.Context, v found) {
 		log.Error(err, "Cannot look for the claim of a volume, leaving it alone")
 		return
 	}
-	if exists {
+	because := "was deleted before it had a PersistentVolume"
+	switch {
+	case twin != "":
+		because = "got volume " + twin + " while this one's server was away"
+	case exists:
 		return
 	}
 	callCtx, cancel := context.WithTimeout(ctx, agentTimeout)
@@ -178,14 +188,14 @@ func (s *Sweeper) sweep(ctx context.Context, v found) {
 	_, err = v.agent.DeleteVolume(callCtx, &agentv1.DeleteVolumeRequest{Id: v.GetId(), ProvisionalForSeconds: int64(idle / time.Second)})
 	switch status.Code(err) {
 	case codes.OK:
-		log.Info("Deleted a volume that has neither PersistentVolume nor claim")
+		log.Info("Deleted a volume that nobody knows of", "because", because)
 		s.metrics.Swept.WithLabelValues(v.server.Shard.Backend).Inc()
 		s.cluster.Event(ctx, v.server.Shard.Backend, ReasonDeleted, fmt.Sprintf("volume %s (%d bytes) was made for claim %s/%s, "+
-			"which was deleted before it had a PersistentVolume; nobody ever used it", v.handle(), v.GetSpec().GetBytes(), namespace, name))
+			"which %s; nobody ever used it", v.handle(), v.GetSpec().GetBytes(), namespace, name, because))
 	case codes.FailedPrecondition:
 		log.Info("A volume is in use after all")
 	default:
-		log.Error(err, "Cannot delete a volume that has neither PersistentVolume nor claim, trying later")
+		log.Error(err, "Cannot delete a volume that nobody knows of, trying later")
 	}
 }
 
@@ -193,7 +203,7 @@ func (s *Sweeper) sweep(ctx context.Context, v found) {
 // PersistentVolume with policy Retain was deleted, or a backup of the cluster's objects is older than the disk.
 func (s *Sweeper) Report(ctx context.Context) {
 	volumes := s.list(ctx, &agentv1.ListVolumesRequest{})
-	handles, err := s.cluster.Handles(ctx)
+	persistent, err := s.cluster.PersistentVolumes(ctx)
 	if err != nil {
 		s.log.Error(err, "Cannot list PersistentVolumes, reporting nothing")
 		return
@@ -204,7 +214,7 @@ func (s *Sweeper) Report(ctx context.Context) {
 		if _, ok := unclaimed[backend]; !ok {
 			unclaimed[backend] = nil
 		}
-		if !v.GetProvisional() && !handles[v.handle()] {
+		if !v.GetProvisional() && !persistent.Handles[v.handle()] {
 			unclaimed[backend] = append(unclaimed[backend], v.handle())
 		}
 	}

@@ -213,6 +213,29 @@ func TestANewClaimOfTheNameIsAnother(t *testing.T) {
 	}
 }
 
+// TestATwinIsSwept is about a server that was away when its answer was waited for, so that the claim got a volume on another.
+func TestATwinIsSwept(t *testing.T) {
+	f := newFixture(t)
+	_, lost := f.volume(t, 0, "data")
+	handle, kept := f.volume(t, 1, "data")
+	f.make(t, claim("data", "data-uid"))
+	for i, id := range []string{lost, kept} {
+		f.agents[i].Age(id, hour)
+	}
+	f.Sweep(t.Context())
+	if !f.has(0, lost) || !f.has(1, kept) {
+		t.Fatal("a volume was swept before it was known which one the claim gets")
+	}
+	f.make(t, persistentVolume("pvc-data-uid", names.Driver, handle))
+	f.Sweep(t.Context())
+	if f.has(0, lost) || !f.has(1, kept) {
+		t.Errorf("the twin is there: %t, the claim's volume is there: %t", f.has(0, lost), f.has(1, kept))
+	}
+	if notes := f.events(t, ReasonDeleted); len(notes) != 1 || !strings.Contains(notes[0], "got volume "+handle) {
+		t.Errorf("events are %q", notes)
+	}
+}
+
 func TestAVolumeOfWhichNobodyKnowsTheClaimIsLeftAlone(t *testing.T) {
 	f := newFixture(t)
 	v, err := f.agents[0].CreateVolume(t.Context(), &agentv1.CreateVolumeRequest{Name: "by-hand", Spec: &agentv1.VolumeSpec{Bytes: 1}})
