@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 
 	"sigs.k8s.io/yaml"
 )
@@ -15,31 +16,46 @@ type Config struct {
 	Backend string `json:"backend"`
 	// Shard is the server's number within the backend, from 0.
 	Shard int32 `json:"shard"`
-	// Device is the block device that holds the data. It must lie below /dev.
-	Device string `json:"device"`
-	// DataDir is where the device is mounted.
+	// DataDir is where the device or the external share is mounted.
 	DataDir string `json:"dataDir"`
+	// External is an NFS server that exists elsewhere. The fields below it are about one of our own, and not used then.
+	External *External `json:"external,omitempty"`
+	// Device is the block device that holds the data. It must lie below /dev.
+	Device string `json:"device,omitempty"`
 	// LeaseSeconds is the NFSv4 lease (RFC 8881, section 8.3): a client silent for longer loses its locks.
-	LeaseSeconds int32 `json:"leaseSeconds"`
+	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`
 	// GraceSeconds is the longest time after a start in which only reclaims are answered (RFC 8881, section 8.4.2).
-	GraceSeconds int32 `json:"graceSeconds"`
+	GraceSeconds int32 `json:"graceSeconds,omitempty"`
 	// OvercommitPercent is how much of the disk may be promised, in per cent; 100 is no over-commit.
-	OvercommitPercent int32 `json:"overcommitPercent"`
+	OvercommitPercent int32 `json:"overcommitPercent,omitempty"`
+}
+
+// External is a directory that another NFS server exports, and in which the agent makes the volumes.
+type External struct {
+	// Server is its IP address or DNS name.
+	Server string `json:"server"`
+	// Path is what to mount below the server's address.
+	Path string `json:"path"`
+	// MountOptions are the user's, for the agent's mount and for those of the nodes.
+	MountOptions []string `json:"mountOptions,omitempty"`
+	// ServerID is the identity that the agent of this backend has found or written on the share before. A share that has
+	// another, or none, is not the one that holds the volumes. Empty where no agent has served yet.
+	ServerID string `json:"serverID,omitempty"`
 }
 
 // Load reads and checks the file. A field that it does not know is an error: a configuration written by a newer
 // manager must not be half understood.
-func Load(path string) (Config, error) {
-	text, err := os.ReadFile(path)
+func Load(file string) (Config, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return Config{}, err
 	}
 	var c Config
 	if err := yaml.UnmarshalStrict(text, &c); err != nil {
-		return Config{}, fmt.Errorf("parse %s: %w", path, err)
+		return Config{}, fmt.Errorf("parse %s: %w", file, err)
 	}
 	if err := c.validate(); err != nil {
-		return Config{}, fmt.Errorf("%s: %w", path, err)
+		return Config{}, fmt.Errorf("%s: %w", file, err)
 	}
 	return c, nil
 }
@@ -53,14 +69,28 @@ func (c Config) validate() error {
 		return errors.New("backend is empty")
 	case c.Shard < 0:
 		return errors.New("shard is negative")
-	case c.Device == "" || c.DataDir == "":
-		return errors.New("device and dataDir are required")
+	case c.DataDir == "":
+		return errors.New("dataDir is empty")
+	case c.External != nil:
+		return c.External.validate()
+	case c.Device == "":
+		return errors.New("device is empty, and there is no external server")
 	case c.LeaseSeconds < 10 || c.LeaseSeconds > 60:
 		return fmt.Errorf("leaseSeconds is %d, must be 10..60", c.LeaseSeconds)
 	case c.GraceSeconds < 15 || c.GraceSeconds > 90:
 		return fmt.Errorf("graceSeconds is %d, must be 15..90", c.GraceSeconds)
 	case c.OvercommitPercent < 100:
 		return fmt.Errorf("overcommitPercent is %d, must be at least 100", c.OvercommitPercent)
+	}
+	return nil
+}
+
+func (e *External) validate() error {
+	switch {
+	case e.Server == "":
+		return errors.New("external.server is empty")
+	case !path.IsAbs(e.Path) || path.Clean(e.Path) != e.Path:
+		return fmt.Errorf("external.path is %.255q, must be absolute and without ., .. and empty parts", e.Path)
 	}
 	return nil
 }

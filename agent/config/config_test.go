@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -37,6 +38,19 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
+func TestExternalRoundTrip(t *testing.T) {
+	want := Config{Backend: "nas", DataDir: "/data", External: &External{
+		Server: "nas.example.org", Path: "/export", MountOptions: []string{"vers=4.1"}, ServerID: "a",
+	}}
+	text, err := want.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := load(t, text); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v from\n%s", got, err, text)
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	for field, change := range map[string]func(*Config){
 		"backend":           func(c *Config) { c.Backend = "" },
@@ -45,6 +59,9 @@ func TestLoadRefuses(t *testing.T) {
 		"leaseSeconds":      func(c *Config) { c.LeaseSeconds = 9 },
 		"graceSeconds":      func(c *Config) { c.GraceSeconds = 91 },
 		"overcommitPercent": func(c *Config) { c.OvercommitPercent = 99 },
+		"dataDir":           func(c *Config) { c.DataDir = "" },
+		"external.server":   func(c *Config) { c.External = &External{Path: "/export"} },
+		"external.path":     func(c *Config) { c.External = &External{Server: "nas", Path: "/export/../etc"} },
 	} {
 		c := valid()
 		change(&c)

@@ -2122,11 +2122,12 @@ type ServerStatus struct {
 	Nodes           []string               `protobuf:"bytes,15,rep,name=nodes,proto3" json:"nodes,omitempty"` // nodes that announce themselves now
 	// Nodes whose connection does not come from a privileged port, so that they mount with noresvport, and any process in
 	// their host network can use what they have open.
-	UnprivilegedNodes []string `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
-	GrantedNodes      []string `protobuf:"bytes,40,rep,name=granted_nodes,json=grantedNodes,proto3" json:"granted_nodes,omitempty"` // nodes that hold a grant, whether they announce themselves or not
-	GoneNodes         []string `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`          // nodes that are refused, as SetNodeGone has said
-	Warnings          []string `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                             // sentences for a person: what does not keep the server from serving
-	Exports           int32    `protobuf:"varint,21,opt,name=exports,proto3" json:"exports,omitempty"`                              // static exports with something in them
+	UnprivilegedNodes []string      `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
+	GrantedNodes      []string      `protobuf:"bytes,40,rep,name=granted_nodes,json=grantedNodes,proto3" json:"granted_nodes,omitempty"` // nodes that hold a grant, whether they announce themselves or not
+	GoneNodes         []string      `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`          // nodes that are refused, as SetNodeGone has said
+	Warnings          []string      `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                             // sentences for a person: what does not keep the server from serving
+	Exports           int32         `protobuf:"varint,21,opt,name=exports,proto3" json:"exports,omitempty"`                              // static exports with something in them
+	Limitations       []*Limitation `protobuf:"bytes,42,rep,name=limitations,proto3" json:"limitations,omitempty"`                       // what an external share cannot do
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2301,6 +2302,66 @@ func (x *ServerStatus) GetExports() int32 {
 	return 0
 }
 
+func (x *ServerStatus) GetLimitations() []*Limitation {
+	if x != nil {
+		return x.Limitations
+	}
+	return nil
+}
+
+// Limitation is something that a share cannot do.
+type Limitation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Capability    string                 `protobuf:"bytes,1,opt,name=capability,proto3" json:"capability,omitempty"` // CamelCase: Quota, Snapshots, Clones, Fencing, Squash, ...
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`         // one sentence for a person: why, and what follows from it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Limitation) Reset() {
+	*x = Limitation{}
+	mi := &file_agent_api_v1_agent_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Limitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Limitation) ProtoMessage() {}
+
+func (x *Limitation) ProtoReflect() protoreflect.Message {
+	mi := &file_agent_api_v1_agent_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Limitation.ProtoReflect.Descriptor instead.
+func (*Limitation) Descriptor() ([]byte, []int) {
+	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *Limitation) GetCapability() string {
+	if x != nil {
+		return x.Capability
+	}
+	return ""
+}
+
+func (x *Limitation) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 var File_agent_api_v1_agent_proto protoreflect.FileDescriptor
 
 const file_agent_api_v1_agent_proto_rawDesc = "" +
@@ -2458,7 +2519,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x16\n" +
 	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"\x15\n" +
 	"\x13SetNodeGoneResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\x9f\x05\n" +
+	"\x10GetStatusRequest\"\xe3\x05\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2482,7 +2543,14 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"gone_nodes\x18) \x03(\tR\tgoneNodes\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12\x18\n" +
-	"\aexports\x18\x15 \x01(\x05R\aexports*R\n" +
+	"\aexports\x18\x15 \x01(\x05R\aexports\x12B\n" +
+	"\vlimitations\x18* \x03(\v2 .nfsoperator.agent.v1.LimitationR\vlimitations\"D\n" +
+	"\n" +
+	"Limitation\x12\x1e\n" +
+	"\n" +
+	"capability\x18\x01 \x01(\tR\n" +
+	"capability\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason*R\n" +
 	"\x06Squash\x12\x16\n" +
 	"\x12SQUASH_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSQUASH_NONE\x10\x01\x12\x0f\n" +
@@ -2527,7 +2595,7 @@ func file_agent_api_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_api_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 34)
+var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_agent_api_v1_agent_proto_goTypes = []any{
 	(Squash)(0),                    // 0: nfsoperator.agent.v1.Squash
 	(OnDelete)(0),                  // 1: nfsoperator.agent.v1.OnDelete
@@ -2565,63 +2633,65 @@ var file_agent_api_v1_agent_proto_goTypes = []any{
 	(*SetNodeGoneResponse)(nil),    // 33: nfsoperator.agent.v1.SetNodeGoneResponse
 	(*GetStatusRequest)(nil),       // 34: nfsoperator.agent.v1.GetStatusRequest
 	(*ServerStatus)(nil),           // 35: nfsoperator.agent.v1.ServerStatus
-	(*timestamppb.Timestamp)(nil),  // 36: google.protobuf.Timestamp
+	(*Limitation)(nil),             // 36: nfsoperator.agent.v1.Limitation
+	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
 }
 var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: nfsoperator.agent.v1.VolumeSpec.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 1: nfsoperator.agent.v1.VolumeSpec.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	2,  // 2: nfsoperator.agent.v1.Volume.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
-	36, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	37, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	2,  // 4: nfsoperator.agent.v1.CreateVolumeRequest.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
 	0,  // 5: nfsoperator.agent.v1.ModifyVolumeRequest.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 6: nfsoperator.agent.v1.ModifyVolumeRequest.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	3,  // 7: nfsoperator.agent.v1.ListVolumesResponse.volumes:type_name -> nfsoperator.agent.v1.Volume
-	36, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	37, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
 	16, // 9: nfsoperator.agent.v1.ListSnapshotsResponse.snapshots:type_name -> nfsoperator.agent.v1.Snapshot
 	23, // 10: nfsoperator.agent.v1.OpenAccessRequest.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 11: nfsoperator.agent.v1.OpenAccessRequest.grant:type_name -> nfsoperator.agent.v1.Grant
 	23, // 12: nfsoperator.agent.v1.Announcement.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 13: nfsoperator.agent.v1.Announcement.grants:type_name -> nfsoperator.agent.v1.Grant
 	15, // 14: nfsoperator.agent.v1.ServerStatus.capacity:type_name -> nfsoperator.agent.v1.Capacity
-	4,  // 15: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
-	5,  // 16: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
-	7,  // 17: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
-	8,  // 18: nfsoperator.agent.v1.Agent.ModifyVolume:input_type -> nfsoperator.agent.v1.ModifyVolumeRequest
-	9,  // 19: nfsoperator.agent.v1.Agent.ConfirmVolumes:input_type -> nfsoperator.agent.v1.ConfirmVolumesRequest
-	11, // 20: nfsoperator.agent.v1.Agent.GetVolume:input_type -> nfsoperator.agent.v1.GetVolumeRequest
-	12, // 21: nfsoperator.agent.v1.Agent.ListVolumes:input_type -> nfsoperator.agent.v1.ListVolumesRequest
-	14, // 22: nfsoperator.agent.v1.Agent.GetCapacity:input_type -> nfsoperator.agent.v1.GetCapacityRequest
-	17, // 23: nfsoperator.agent.v1.Agent.CreateSnapshot:input_type -> nfsoperator.agent.v1.CreateSnapshotRequest
-	18, // 24: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
-	20, // 25: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
-	24, // 26: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
-	26, // 27: nfsoperator.agent.v1.Agent.SetGroup:input_type -> nfsoperator.agent.v1.SetGroupRequest
-	28, // 28: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
-	30, // 29: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
-	32, // 30: nfsoperator.agent.v1.Agent.SetNodeGone:input_type -> nfsoperator.agent.v1.SetNodeGoneRequest
-	34, // 31: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
-	3,  // 32: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
-	6,  // 33: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
-	3,  // 34: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
-	3,  // 35: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
-	10, // 36: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
-	3,  // 37: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
-	13, // 38: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
-	15, // 39: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
-	16, // 40: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
-	19, // 41: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
-	21, // 42: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
-	25, // 43: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
-	27, // 44: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
-	29, // 45: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
-	31, // 46: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
-	33, // 47: nfsoperator.agent.v1.Agent.SetNodeGone:output_type -> nfsoperator.agent.v1.SetNodeGoneResponse
-	35, // 48: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
-	32, // [32:49] is the sub-list for method output_type
-	15, // [15:32] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	36, // 15: nfsoperator.agent.v1.ServerStatus.limitations:type_name -> nfsoperator.agent.v1.Limitation
+	4,  // 16: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
+	5,  // 17: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
+	7,  // 18: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
+	8,  // 19: nfsoperator.agent.v1.Agent.ModifyVolume:input_type -> nfsoperator.agent.v1.ModifyVolumeRequest
+	9,  // 20: nfsoperator.agent.v1.Agent.ConfirmVolumes:input_type -> nfsoperator.agent.v1.ConfirmVolumesRequest
+	11, // 21: nfsoperator.agent.v1.Agent.GetVolume:input_type -> nfsoperator.agent.v1.GetVolumeRequest
+	12, // 22: nfsoperator.agent.v1.Agent.ListVolumes:input_type -> nfsoperator.agent.v1.ListVolumesRequest
+	14, // 23: nfsoperator.agent.v1.Agent.GetCapacity:input_type -> nfsoperator.agent.v1.GetCapacityRequest
+	17, // 24: nfsoperator.agent.v1.Agent.CreateSnapshot:input_type -> nfsoperator.agent.v1.CreateSnapshotRequest
+	18, // 25: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
+	20, // 26: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
+	24, // 27: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
+	26, // 28: nfsoperator.agent.v1.Agent.SetGroup:input_type -> nfsoperator.agent.v1.SetGroupRequest
+	28, // 29: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
+	30, // 30: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
+	32, // 31: nfsoperator.agent.v1.Agent.SetNodeGone:input_type -> nfsoperator.agent.v1.SetNodeGoneRequest
+	34, // 32: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
+	3,  // 33: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
+	6,  // 34: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
+	3,  // 35: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
+	3,  // 36: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
+	10, // 37: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
+	3,  // 38: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
+	13, // 39: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
+	15, // 40: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
+	16, // 41: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
+	19, // 42: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
+	21, // 43: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
+	25, // 44: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
+	27, // 45: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
+	29, // 46: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
+	31, // 47: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
+	33, // 48: nfsoperator.agent.v1.Agent.SetNodeGone:output_type -> nfsoperator.agent.v1.SetNodeGoneResponse
+	35, // 49: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
+	33, // [33:50] is the sub-list for method output_type
+	16, // [16:33] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_agent_api_v1_agent_proto_init() }
@@ -2640,7 +2710,7 @@ func file_agent_api_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_api_v1_agent_proto_rawDesc), len(file_agent_api_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   34,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
