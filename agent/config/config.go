@@ -38,6 +38,11 @@ type External struct {
 	Path string `json:"path"`
 	// MountOptions are the user's, for the agent's mount and for those of the nodes.
 	MountOptions []string `json:"mountOptions,omitempty"`
+	// Owner is who the share belongs to: the same for ever for one NFSBackend of one cluster, and nobody else's. It is written to the
+	// share, and a share with another owner is not touched.
+	Owner string `json:"owner"`
+	// TakeOver is the owner from whom the share is taken over.
+	TakeOver string `json:"takeOver,omitempty"`
 	// ServerID is the identity that the agent of this backend has found or written on the share before. A share that has
 	// another, or none, is not the one that holds the volumes. Empty where no agent has served yet.
 	ServerID string `json:"serverID,omitempty"`

@@ -40,7 +40,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestExternalRoundTrip(t *testing.T) {
 	want := Config{Backend: "nas", DataDir: "/data", External: &External{
-		Server: "nas.example.org", Path: "/export", MountOptions: []string{"vers=4.1"}, ServerID: "a",
+		Server: "nas.example.org", Path: "/export", MountOptions: []string{"vers=4.1"}, Owner: "cluster/nas", TakeOver: "other/nas", ServerID: "a",
 	}}
 	text, err := want.Marshal()
 	if err != nil {
