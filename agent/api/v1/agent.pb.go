@@ -11,8 +11,10 @@
 //   NOT_FOUND            the volume does not exist (deleting what does not exist is OK)
 //   ALREADY_EXISTS       the name is taken by an object that was asked for with other properties
 //   ABORTED              another operation on the same volume is in progress: repeat
-//   FAILED_PRECONDITION  in use (delete), or single-node and open on another living node (open)
+//   FAILED_PRECONDITION  in use (delete), single-node and open on another living node (open), or the external server's
+//                        share cannot do it (snapshot, usage)
 //   RESOURCE_EXHAUSTED   the disk cannot promise the bytes; the message names free and asked bytes
+//   INVALID_ARGUMENT     also: a source that cannot be copied, because the external server's share cannot clone files
 //   OUT_OF_RANGE         a size that no repetition will make possible (shrink, over the limit)
 //   UNAVAILABLE          the server is starting, stopping, or its Ganesha is not up
 //   PERMISSION_DENIED    the certificate's role may not call this method
@@ -2127,7 +2129,9 @@ type ServerStatus struct {
 	GoneNodes         []string      `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`          // nodes that are refused, as SetNodeGone has said
 	Warnings          []string      `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                             // sentences for a person: what does not keep the server from serving
 	Exports           int32         `protobuf:"varint,21,opt,name=exports,proto3" json:"exports,omitempty"`                              // static exports with something in them
-	Limitations       []*Limitation `protobuf:"bytes,42,rep,name=limitations,proto3" json:"limitations,omitempty"`                       // what an external share cannot do
+	Capabilities      *Capabilities `protobuf:"bytes,50,opt,name=capabilities,proto3" json:"capabilities,omitempty"`                     // not set until the server serves for the first time
+	NfsVersion        string        `protobuf:"bytes,51,opt,name=nfs_version,json=nfsVersion,proto3" json:"nfs_version,omitempty"`       // that an external server has agreed to: 4.2 or 4.1; empty for a server of our own
+	ShareOwner        string        `protobuf:"bytes,52,opt,name=share_owner,json=shareOwner,proto3" json:"share_owner,omitempty"`       // who an external server's share belongs to, as the share says, also when it is not ours
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2302,36 +2306,52 @@ func (x *ServerStatus) GetExports() int32 {
 	return 0
 }
 
-func (x *ServerStatus) GetLimitations() []*Limitation {
+func (x *ServerStatus) GetCapabilities() *Capabilities {
 	if x != nil {
-		return x.Limitations
+		return x.Capabilities
 	}
 	return nil
 }
 
-// Limitation is something that a share cannot do.
-type Limitation struct {
+func (x *ServerStatus) GetNfsVersion() string {
+	if x != nil {
+		return x.NfsVersion
+	}
+	return ""
+}
+
+func (x *ServerStatus) GetShareOwner() string {
+	if x != nil {
+		return x.ShareOwner
+	}
+	return ""
+}
+
+// Capabilities are what not every external server can do. A server of our own can do all of it.
+type Capabilities struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Capability    string                 `protobuf:"bytes,1,opt,name=capability,proto3" json:"capability,omitempty"` // CamelCase: Quota, Snapshots, Clones, Fencing, Squash, ...
-	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`         // one sentence for a person: why, and what follows from it
+	Quota         bool                   `protobuf:"varint,1,opt,name=quota,proto3" json:"quota,omitempty"`     // sizes and numbers of inodes are enforced, and usage is known
+	Reflink       bool                   `protobuf:"varint,2,opt,name=reflink,proto3" json:"reflink,omitempty"` // snapshots, clones and restores
+	Access        bool                   `protobuf:"varint,3,opt,name=access,proto3" json:"access,omitempty"`   // client lists and squash are the agent's: only nodes with a grant can mount a volume
+	Xattrs        bool                   `protobuf:"varint,4,opt,name=xattrs,proto3" json:"xattrs,omitempty"`   // extended attributes of users
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Limitation) Reset() {
-	*x = Limitation{}
+func (x *Capabilities) Reset() {
+	*x = Capabilities{}
 	mi := &file_agent_api_v1_agent_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Limitation) String() string {
+func (x *Capabilities) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Limitation) ProtoMessage() {}
+func (*Capabilities) ProtoMessage() {}
 
-func (x *Limitation) ProtoReflect() protoreflect.Message {
+func (x *Capabilities) ProtoReflect() protoreflect.Message {
 	mi := &file_agent_api_v1_agent_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2343,23 +2363,37 @@ func (x *Limitation) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Limitation.ProtoReflect.Descriptor instead.
-func (*Limitation) Descriptor() ([]byte, []int) {
+// Deprecated: Use Capabilities.ProtoReflect.Descriptor instead.
+func (*Capabilities) Descriptor() ([]byte, []int) {
 	return file_agent_api_v1_agent_proto_rawDescGZIP(), []int{34}
 }
 
-func (x *Limitation) GetCapability() string {
+func (x *Capabilities) GetQuota() bool {
 	if x != nil {
-		return x.Capability
+		return x.Quota
 	}
-	return ""
+	return false
 }
 
-func (x *Limitation) GetReason() string {
+func (x *Capabilities) GetReflink() bool {
 	if x != nil {
-		return x.Reason
+		return x.Reflink
 	}
-	return ""
+	return false
+}
+
+func (x *Capabilities) GetAccess() bool {
+	if x != nil {
+		return x.Access
+	}
+	return false
+}
+
+func (x *Capabilities) GetXattrs() bool {
+	if x != nil {
+		return x.Xattrs
+	}
+	return false
 }
 
 var File_agent_api_v1_agent_proto protoreflect.FileDescriptor
@@ -2519,7 +2553,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x16\n" +
 	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"\x15\n" +
 	"\x13SetNodeGoneResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\xe3\x05\n" +
+	"\x10GetStatusRequest\"\xa9\x06\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2543,14 +2577,17 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\n" +
 	"gone_nodes\x18) \x03(\tR\tgoneNodes\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12\x18\n" +
-	"\aexports\x18\x15 \x01(\x05R\aexports\x12B\n" +
-	"\vlimitations\x18* \x03(\v2 .nfsoperator.agent.v1.LimitationR\vlimitations\"D\n" +
-	"\n" +
-	"Limitation\x12\x1e\n" +
-	"\n" +
-	"capability\x18\x01 \x01(\tR\n" +
-	"capability\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason*R\n" +
+	"\aexports\x18\x15 \x01(\x05R\aexports\x12F\n" +
+	"\fcapabilities\x182 \x01(\v2\".nfsoperator.agent.v1.CapabilitiesR\fcapabilities\x12\x1f\n" +
+	"\vnfs_version\x183 \x01(\tR\n" +
+	"nfsVersion\x12\x1f\n" +
+	"\vshare_owner\x184 \x01(\tR\n" +
+	"shareOwner\"n\n" +
+	"\fCapabilities\x12\x14\n" +
+	"\x05quota\x18\x01 \x01(\bR\x05quota\x12\x18\n" +
+	"\areflink\x18\x02 \x01(\bR\areflink\x12\x16\n" +
+	"\x06access\x18\x03 \x01(\bR\x06access\x12\x16\n" +
+	"\x06xattrs\x18\x04 \x01(\bR\x06xattrs*R\n" +
 	"\x06Squash\x12\x16\n" +
 	"\x12SQUASH_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSQUASH_NONE\x10\x01\x12\x0f\n" +
@@ -2633,7 +2670,7 @@ var file_agent_api_v1_agent_proto_goTypes = []any{
 	(*SetNodeGoneResponse)(nil),    // 33: nfsoperator.agent.v1.SetNodeGoneResponse
 	(*GetStatusRequest)(nil),       // 34: nfsoperator.agent.v1.GetStatusRequest
 	(*ServerStatus)(nil),           // 35: nfsoperator.agent.v1.ServerStatus
-	(*Limitation)(nil),             // 36: nfsoperator.agent.v1.Limitation
+	(*Capabilities)(nil),           // 36: nfsoperator.agent.v1.Capabilities
 	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
 }
 var file_agent_api_v1_agent_proto_depIdxs = []int32{
@@ -2652,7 +2689,7 @@ var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	23, // 12: nfsoperator.agent.v1.Announcement.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 13: nfsoperator.agent.v1.Announcement.grants:type_name -> nfsoperator.agent.v1.Grant
 	15, // 14: nfsoperator.agent.v1.ServerStatus.capacity:type_name -> nfsoperator.agent.v1.Capacity
-	36, // 15: nfsoperator.agent.v1.ServerStatus.limitations:type_name -> nfsoperator.agent.v1.Limitation
+	36, // 15: nfsoperator.agent.v1.ServerStatus.capabilities:type_name -> nfsoperator.agent.v1.Capabilities
 	4,  // 16: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
 	5,  // 17: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
 	7,  // 18: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
