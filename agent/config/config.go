@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path"
 
 	"sigs.k8s.io/yaml"
 )
@@ -28,24 +27,6 @@ type Config struct {
 	GraceSeconds int32 `json:"graceSeconds,omitempty"`
 	// OvercommitPercent is how much of the disk may be promised, in per cent; 100 is no over-commit.
 	OvercommitPercent int32 `json:"overcommitPercent,omitempty"`
-}
-
-// External is a directory that another NFS server exports, and in which the agent makes the volumes.
-type External struct {
-	// Server is its IP address or DNS name.
-	Server string `json:"server"`
-	// Path is what to mount below the server's address.
-	Path string `json:"path"`
-	// MountOptions are the user's, for the agent's mount and for those of the nodes.
-	MountOptions []string `json:"mountOptions,omitempty"`
-	// Owner is who the share belongs to: the same for ever for one NFSBackend of one cluster, and nobody else's. It is written to the
-	// share, and a share with another owner is not touched.
-	Owner string `json:"owner"`
-	// TakeOver is the owner from whom the share is taken over.
-	TakeOver string `json:"takeOver,omitempty"`
-	// ServerID is the identity that the agent of this backend has found or written on the share before. A share that has
-	// another, or none, is not the one that holds the volumes. Empty where no agent has served yet.
-	ServerID string `json:"serverID,omitempty"`
 }
 
 // Load reads and checks the file. A field that it does not know is an error: a configuration written by a newer
@@ -86,16 +67,6 @@ func (c Config) validate() error {
 		return fmt.Errorf("graceSeconds is %d, must be 15..90", c.GraceSeconds)
 	case c.OvercommitPercent < 100:
 		return fmt.Errorf("overcommitPercent is %d, must be at least 100", c.OvercommitPercent)
-	}
-	return nil
-}
-
-func (e *External) validate() error {
-	switch {
-	case e.Server == "":
-		return errors.New("external.server is empty")
-	case !path.IsAbs(e.Path) || path.Clean(e.Path) != e.Path:
-		return fmt.Errorf("external.path is %.255q, must be absolute and without ., .. and empty parts", e.Path)
 	}
 	return nil
 }

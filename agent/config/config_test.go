@@ -51,6 +51,43 @@ func TestExternalRoundTrip(t *testing.T) {
 	}
 }
 
+func TestExternalRefuses(t *testing.T) {
+	valid := func() *External {
+		return &External{Server: "nas.example.org", Path: "/export", MountOptions: []string{"vers=4.1", "port=20490", "noresvport"}, Owner: "cluster/shared"}
+	}
+	for name, test := range map[string]struct {
+		change func(*External)
+		named  string
+	}{
+		"a server with a port":   {func(e *External) { e.Server = "nas:2049" }, "server"},
+		"a server with brackets": {func(e *External) { e.Server = "[fd00::1]" }, "server"},
+		"a server with a space":  {func(e *External) { e.Server = "nas x" }, "server"},
+		"a relative path":        {func(e *External) { e.Path = "export" }, "path"},
+		"a path with a newline":  {func(e *External) { e.Path = "/export\n" }, "path"},
+		"no owner":               {func(e *External) { e.Owner = "" }, "owner"},
+		"an owner with a space":  {func(e *External) { e.Owner = "a b" }, "owner"},
+		"a wrong takeOver":       {func(e *External) { e.TakeOver = "a b" }, "takeOver"},
+		"another address":        {func(e *External) { e.MountOptions = []string{"addr=10.0.0.1"} }, "addr"},
+		"another protocol":       {func(e *External) { e.MountOptions = []string{"proto=udp"} }, "proto"},
+		"port 0":                 {func(e *External) { e.MountOptions = []string{"port=0"} }, "port"},
+		"read only":              {func(e *External) { e.MountOptions = []string{"ro"} }, "ro"},
+		"version 3":              {func(e *External) { e.MountOptions = []string{"vers=3"} }, "vers"},
+	} {
+		e := valid()
+		test.change(e)
+		if err := e.validate(); err == nil || !strings.Contains(err.Error(), test.named) {
+			t.Errorf("%s: error %v does not name %q", name, err, test.named)
+		}
+	}
+	for _, server := range []string{"10.0.0.1", "fd00::1", "nas", "nas.example.org"} {
+		e := valid()
+		e.Server, e.Path = server, "/"
+		if err := e.validate(); err != nil {
+			t.Errorf("%s: %v", server, err)
+		}
+	}
+}
+
 func TestLoadRefuses(t *testing.T) {
 	for field, change := range map[string]func(*Config){
 		"backend":           func(c *Config) { c.Backend = "" },

@@ -42,8 +42,9 @@ var vfs = map[string][2]uintptr{
 	"relatime": {unix.MS_RELATIME, 0}, "strictatime": {unix.MS_STRICTATIME, unix.MS_RELATIME | unix.MS_NOATIME},
 }
 
-// ignored are options for mount(8), which runs at boot, and "defaults", which says nothing.
-var ignored = map[string]bool{"defaults": true, "_netdev": true, "nofail": true}
+// ignored are options for mount(8), which runs at boot, and those that say nothing: what all that is mounted alike shares, the
+// kernel decides by itself, and for an external server the agent.
+var ignored = map[string]bool{"defaults": true, "_netdev": true, "nofail": true, "sharecache": true}
 
 // ours are options that say which server is mounted, and how its address is found. They are the driver's.
 var ours = map[string]bool{
@@ -54,6 +55,9 @@ var ours = map[string]bool{
 	// its control connection came.
 	"resvport": true, "noresvport": true,
 }
+
+// backends are those of ours that an NFSBackend may set for its external server: there the agent expects nothing.
+var backends = map[string]bool{"port": true, "resvport": true, "noresvport": true}
 
 // rivals are options of which the last one holds, by what they decide together.
 var rivals = map[string]string{
@@ -69,6 +73,26 @@ var booleans = map[string]bool{
 // CheckOptions says whether a user's options (of a StorageClass or a PersistentVolume) can be given to a mount.
 func CheckOptions(user []string) error {
 	_, err := MakeOptions("192.0.2.1", nil, user)
+	return err
+}
+
+// CheckBackendOptions says whether the options of an NFSBackend with an external server can be given to its mounts. They come to the
+// nodes as the agent's, and so may say at which port the server listens, and from which kind of port it is mounted.
+func CheckBackendOptions(backend []string) error {
+	for _, o := range backend {
+		name, value, _ := strings.Cut(o, "=")
+		switch {
+		case ours[name] && !backends[name]:
+			return fmt.Errorf("%w: %q is the driver's own", ErrOptions, name)
+		case name == "ro":
+			return fmt.Errorf("%w: %q: volumes are made on the share", ErrOptions, o)
+		case name == "port":
+			if n, err := strconv.ParseUint(value, 10, 16); err != nil || n == 0 {
+				return fmt.Errorf("%w: %q: must be 1 to 65535", ErrOptions, o)
+			}
+		}
+	}
+	_, err := MakeOptions("192.0.2.1", backend, nil)
 	return err
 }
 

@@ -34,6 +34,10 @@ func TestMakeOptions(t *testing.T) {
 			address: "10.0.0.1", user: []string{"v4.1", "vers=4.2", "nconnect=2,nconnect=8", " noac "},
 			want: Options{Data: baseText + ",nconnect=8,noac,addr=10.0.0.1"},
 		},
+		"an external server's": {
+			address: "10.0.0.1", agent: []string{"vers=4.1", "port=20490", "noresvport", "nosharecache"}, user: []string{"sharecache"},
+			want: Options{Data: "vers=4.1,hard,timeo=100,retrans=2,proto=tcp,port=20490,noresvport,nosharecache,addr=10.0.0.1"},
+		},
 		"flags of mount(2)": {
 			address: "10.0.0.1", user: []string{"ro", "nosuid,nodev", "noexec", "exec", "noatime", "_netdev", "defaults"},
 			want: Options{Flags: unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOATIME, Data: baseText + ",addr=10.0.0.1"},
