@@ -53,6 +53,7 @@ type Reconciler struct {
 	Now func() time.Time
 
 	absent absences
+	turn   turn
 }
 
 // scope is one pass over one NFSBackend.
@@ -78,6 +79,8 @@ type scope struct {
 	deleting bool
 	// waiting says what the pass has ended to wait for; set by awaitAuthority and by the steps of the deletion.
 	waiting *reason
+	// updatesWhen says what has to happen before the next server is replaced; empty when nothing has to. Set by replacePods.
+	updatesWhen string
 	// again is when the pass wants another one at the latest, beside its result; set by patchStatus.
 	again time.Duration
 	// gone is true when the finalizer was removed, and there is no status to write.

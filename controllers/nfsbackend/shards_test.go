@@ -3,6 +3,7 @@
 package nfsbackend
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/csi/catalog"
 	"github.com/nfs-operator/nfs-operator/internal/names"
@@ -168,6 +170,46 @@ func TestRollingUpdateReplacesOnePodAtATime(t *testing.T) {
 	w.startShard(1)
 	w.settle()
 	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+}
+
+func TestServersOfOtherBackendsAreReplacedInTurn(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(1)
+	w.Expect(w.r.turn.take("nfsd-0-other", w.r.Now())).To(BeEmpty())
+	w.outdate(1)
+	w.settle()
+	w.get(w.podOf(0), &corev1.Pod{})
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(HaveSuffix(", when server nfsd-0-other serves again"))
+
+	w.r.turn.end("nfsd-0-other")
+	w.passUntilGone(w.podOf(0))
+	w.Expect(w.r.turn.take("nfsd-0-other", w.r.Now())).To(Equal(w.shardKey(0).Name))
+	w.startShard(0)
+	w.settle()
+	w.Expect(w.r.turn.take("nfsd-0-other", w.r.Now())).To(BeEmpty())
+}
+
+func TestServersFollowTheStackAtAnUpgrade(t *testing.T) {
+	w := newWorld(t)
+	w.readyShards(1)
+	w.r.Version = "v2"
+	w.setStackVersion("v1")
+	t.Cleanup(func() { w.setStackVersion("") })
+	w.outdate(1)
+	w.settle()
+	w.get(w.podOf(0), &corev1.Pod{})
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(HaveSuffix("from version dev to v2, when the CSI driver runs version v2"))
+
+	w.setStackVersion("v2")
+	w.passUntilGone(w.podOf(0))
+}
+
+func (w *world) setStackVersion(version string) {
+	w.t.Helper()
+	ctx, driver := context.Background(), &v1alpha1.NFSDriver{} // also when the test is over
+	w.Expect(w.c.Get(ctx, client.ObjectKey{Name: install.DriverName}, driver)).To(Succeed())
+	driver.Status.Version = version
+	w.Expect(w.c.Status().Update(ctx, driver)).To(Succeed())
 }
 
 // passUntilGone reconciles until the pod is deleted, and returns the last message of the update before.

@@ -134,7 +134,11 @@ func setReadyFromShards(s *scope, set conditions.Setter) {
 	}
 	switch outdated, now := s.outdated(); {
 	case now > 0 && !s.paused:
-		set.Progressing(reasonUpdating, fmt.Sprintf("%d of %d servers are still to be updated %s", outdated, len(s.shards), s.fromTo()))
+		message := fmt.Sprintf("%d of %d servers are still to be updated %s", outdated, len(s.shards), s.fromTo())
+		if s.updatesWhen != "" {
+			message += ", when " + s.updatesWhen
+		}
+		set.Progressing(reasonUpdating, message)
 	case outdated > 0:
 		set.Ready(reasonServing, fmt.Sprintf("%s; %d are to be updated %s, %s", serving, outdated, s.fromTo(), s.awaits()))
 	default:

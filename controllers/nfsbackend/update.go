@@ -18,12 +18,23 @@ import (
 // replacePods deletes at most one pod that is not what it should be.
 func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	for _, shard := range s.shards {
+		if shard.serving() && !shard.outdated && shard.pod.DeletionTimestamp.IsZero() {
+			r.turn.end(shard.Name())
+		}
+	}
+	for _, shard := range s.shards {
 		if !shard.outdated || !shard.pod.DeletionTimestamp.IsZero() || !templateObserved(shard) || !s.mayReplace(shard) {
 			continue
 		}
 		// A server that does not serve is no reason to leave it as it is: the new version may be what mends it.
-		if shard.mayServe() && !othersServe(s, shard) {
-			continue
+		if shard.mayServe() {
+			if !othersServe(s, shard) {
+				continue
+			}
+			var err error
+			if s.updatesWhen, err = r.awaitTurn(ctx, s, shard); err != nil || s.updatesWhen != "" {
+				return nil, err
+			}
 		}
 		r.event(s, corev1.EventTypeNormal, "ReplacingPod", fmt.Sprintf("Replacing the pod of %s %s", shard.Name(), s.fromTo()))
 		return nil, apply.Delete(ctx, r.Client, shard.pod)

@@ -38,6 +38,54 @@ func TestMaintenanceWindow(t *testing.T) {
 	}
 }
 
+func TestOneServerAtATime(t *testing.T) {
+	start := time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)
+	var turn turn
+	for _, step := range []struct {
+		ends, takes string
+		after       time.Duration
+		other       string
+	}{
+		{"", "a", 0, ""},
+		{"", "b", time.Minute, "a"},
+		{"", "a", 2 * time.Minute, ""}, // it is replaced once more
+		{"b", "b", 3 * time.Minute, "a"},
+		{"a", "b", 4 * time.Minute, ""},
+		{"", "a", 4*time.Minute + longestTurn, ""}, // b has not come back
+	} {
+		if step.ends != "" {
+			turn.end(step.ends)
+		}
+		if other := turn.take(step.takes, start.Add(step.after)); other != step.other {
+			t.Errorf("after %s %s waits for %q", step.after, step.takes, other)
+		}
+	}
+}
+
+func TestServersFollowTheStack(t *testing.T) {
+	now := time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)
+	for name, test := range map[string]struct {
+		version string
+		ready   metav1.ConditionStatus
+		since   time.Duration
+		want    bool
+	}{
+		"a fresh installation":                   {"", metav1.ConditionUnknown, 0, false},
+		"the stack is done":                      {"v2", metav1.ConditionTrue, time.Hour, false},
+		"its upgrade has not begun":              {"v1", metav1.ConditionTrue, 24 * time.Hour, true},
+		"its upgrade goes on":                    {"v1", metav1.ConditionUnknown, time.Minute, true},
+		"its upgrade does not come to an end":    {"v1", metav1.ConditionUnknown, stackPatience, false},
+		"it cannot be upgraded without a person": {"v1", metav1.ConditionFalse, time.Hour, false},
+	} {
+		driver := &v1alpha1.NFSDriver{Status: v1alpha1.NFSDriverStatus{Version: test.version, Conditions: []metav1.Condition{{
+			Type: v1alpha1.ConditionReady, Status: test.ready, LastTransitionTime: metav1.NewTime(now.Add(-test.since)),
+		}}}}
+		if got := upgrading(driver, "v2", now); got != test.want {
+			t.Errorf("%s: servers wait: %t", name, got)
+		}
+	}
+}
+
 func statusWith(allocated string, serving bool, measured time.Time) v1alpha1.NFSBackendStatus {
 	quantity := resource.MustParse(allocated)
 	status := v1alpha1.NFSBackendStatus{

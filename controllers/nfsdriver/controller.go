@@ -8,6 +8,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,9 +52,10 @@ type scope struct {
 	conflict string
 	// snapshots is whether the cluster has the CRDs of snapshots; set by applyStack.
 	snapshots bool
-	// controller and node are nil where they do not exist; set by observe.
+	// controller, node and csiDriver are nil where they do not exist; set by observe.
 	controller *appsv1.Deployment
 	node       *appsv1.DaemonSet
+	csiDriver  *storagev1.CSIDriver
 	// gone is true when the finalizer was removed from an object being deleted.
 	gone bool
 }

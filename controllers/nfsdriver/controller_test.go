@@ -209,6 +209,29 @@ func TestStackStaysUntilTheLastVolumeIsGone(t *testing.T) {
 	w.Expect(w.ready().Reason).To(Equal("NotNeeded"))
 }
 
+// TestANewDriverKeepsWhatVolumesNeed has the NFSDriver made anew by hand, or from a backup: without our finalizer.
+func TestANewDriverKeepsWhatVolumesNeed(t *testing.T) {
+	w := newWorld(t)
+	backend := w.backend()
+	volume := w.volume()
+	t.Cleanup(func() {
+		volume.Finalizers = nil
+		w.Expect(w.c.Update(context.Background(), volume)).To(Succeed())
+	})
+	w.settle()
+	w.Expect(w.c.Delete(t.Context(), backend)).To(Succeed())
+	for _, obj := range []client.Object{&appsv1.Deployment{}, &appsv1.DaemonSet{}} {
+		w.Expect(w.c.DeleteAllOf(t.Context(), obj, client.InNamespace(testenv.Namespace))).To(Succeed())
+	}
+	driver := w.driver()
+	driver.Finalizers = nil
+	w.Expect(w.c.Update(t.Context(), driver)).To(Succeed())
+	w.Expect(w.c.Delete(t.Context(), driver)).To(Succeed())
+	w.settle()
+	w.Expect(w.c.Get(t.Context(), client.ObjectKey{Name: names.Driver}, &storagev1.CSIDriver{})).To(Succeed())
+	w.Expect(w.stackExists()).To(BeTrue())
+}
+
 func TestEditedStackIsPutBack(t *testing.T) {
 	w := newWorld(t)
 	w.backend()

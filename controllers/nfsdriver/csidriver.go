@@ -8,23 +8,16 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	storagev1ac "k8s.io/client-go/applyconfigurations/storage/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/driver"
-	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
 // applyCSIDriver brings the CSIDriver to what it should be. Where one is there whose immutable fields differ (somebody
 // else made it), it is made again, and only while no volume is: without a CSIDriver, and with attachRequired, the kubelet
 // waits for attachments that never come.
 func (r *Reconciler) applyCSIDriver(ctx context.Context, s *scope) error {
-	live := &storagev1.CSIDriver{}
-	found, err := r.find(ctx, client.ObjectKey{Name: names.Driver}, live)
-	if err != nil {
-		return err
-	}
-	if found && !sameImmutables(live) {
+	if live := s.csiDriver; live != nil && !sameImmutables(live) {
 		volume, err := r.anyVolume(ctx)
 		if err != nil {
 			return err
@@ -40,7 +33,7 @@ func (r *Reconciler) applyCSIDriver(ctx context.Context, s *scope) error {
 		r.Recorder.Eventf(s.driver, nil, corev1.EventTypeNormal, "CSIDriverRecreated", "Reconcile",
 			"Made CSIDriver %s again, whose attachRequired or volumeLifecycleModes differed; there is no volume of it", live.Name)
 	}
-	_, err = apply.Object(ctx, r.Client, &storagev1.CSIDriver{}, driver.CSIDriver(), storagev1ac.ExtractCSIDriver)
+	_, err := apply.Object(ctx, r.Client, &storagev1.CSIDriver{}, driver.CSIDriver(), storagev1ac.ExtractCSIDriver)
 	return err
 }
 

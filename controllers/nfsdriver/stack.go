@@ -33,8 +33,16 @@ func (r *Reconciler) observe(ctx context.Context, s *scope) error {
 		s.controller = controller
 	}
 	found, err = r.find(ctx, client.ObjectKey{Namespace: r.Namespace, Name: names.ComponentNode}, node)
+	if err != nil {
+		return err
+	}
 	if found {
 		s.node = node
+	}
+	csiDriver := &storagev1.CSIDriver{}
+	found, err = r.find(ctx, client.ObjectKey{Name: names.Driver}, csiDriver)
+	if found {
+		s.csiDriver = csiDriver
 	}
 	return err
 }
@@ -59,7 +67,7 @@ func (r *Reconciler) decide(ctx context.Context, s *scope) error {
 		s.needed = fmt.Sprintf("NFSBackend %s exists", backends.Items[0].Name)
 		return nil
 	}
-	if s.controller == nil && s.node == nil && !controllerutil.ContainsFinalizer(s.driver, names.Finalizer) {
+	if s.controller == nil && s.node == nil && s.csiDriver == nil && !controllerutil.ContainsFinalizer(s.driver, names.Finalizer) {
 		return nil // nothing to remove, so no need to look further
 	}
 	volume, err := r.anyVolume(ctx)
@@ -150,11 +158,6 @@ func (r *Reconciler) ensureFinalizer(ctx context.Context, s *scope) error {
 }
 
 func (r *Reconciler) removeStack(ctx context.Context, s *scope) error {
-	csiDriver := &storagev1.CSIDriver{}
-	found, err := r.find(ctx, client.ObjectKey{Name: names.Driver}, csiDriver)
-	if err != nil {
-		return err
-	}
 	var errs []error
 	if s.controller != nil {
 		errs = append(errs, apply.Delete(ctx, r.Client, s.controller))
@@ -162,13 +165,13 @@ func (r *Reconciler) removeStack(ctx context.Context, s *scope) error {
 	if s.node != nil {
 		errs = append(errs, apply.Delete(ctx, r.Client, s.node))
 	}
-	if found {
-		errs = append(errs, apply.Delete(ctx, r.Client, csiDriver))
+	if s.csiDriver != nil {
+		errs = append(errs, apply.Delete(ctx, r.Client, s.csiDriver))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	s.controller, s.node = nil, nil
+	s.controller, s.node, s.csiDriver = nil, nil, nil
 	if !controllerutil.ContainsFinalizer(s.driver, names.Finalizer) {
 		return nil
 	}
