@@ -29,7 +29,7 @@ test-vm: ## Agent and CSI driver on real XFS, Ganesha and kernel NFS, in a virtu
 test-e2e: ## The product on a real cluster of two nodes (E2E_RUN=regexp, E2E_KEEP=1: test/e2e/README.md)
 	@hack/test e2e
 test-long: ## What takes long by nature: fuzzing, the race detector, deep and large trees, kills at every system call, failing servers and nodes
-	@hack/test long e2e_long powercut failure
+	@hack/test long e2e_long powercut failure uninstall
 
 .PHONY: bench
 bench: ## Measure: a table with targets, and bench-results.json (STAGE="agent cluster", BENCH_RUN=regexp)
