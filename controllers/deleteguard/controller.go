@@ -42,7 +42,7 @@ type Reconciler struct {
 	Namespace string
 }
 
-// +kubebuilder:rbac:groups="",resources=namespaces,resourceNames=nfs-operator-system,verbs=get;patch
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;patch,namespace=nfs-operator-system
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,resourceNames=nfsbackends.storage.nfs-operator.io;storageprofiles.storage.nfs-operator.io;nfsdrivers.storage.nfs-operator.io,verbs=get;patch
 
 // Reconcile looks after all labels; the request says nothing.
