@@ -41,14 +41,15 @@ exit 2
 	s := New(testConfig, t.TempDir(), nothing{}, logr.Discard())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
-	end := time.Now().Add(time.Minute)
-	for s.Status().Restarts < 2 && time.Now().Before(end) {
-		time.Sleep(10 * time.Millisecond)
+	var st Status
+	tick, end := time.NewTicker(time.Millisecond), time.Now().Add(time.Minute)
+	defer tick.Stop()
+	for now := range tick.C {
+		// Between two starts it says that it is starting.
+		if st = s.Status(); st.Restarts >= 2 && st.Failed || now.After(end) {
+			break
+		}
 	}
-	for !s.Status().Failed && time.Now().Before(end) { // between two starts it says that it is starting
-		time.Sleep(time.Millisecond)
-	}
-	st := s.Status()
 	if st.Serving || !st.Failed || st.Restarts < 2 || !strings.Contains(st.Message, "exit status 2") || !strings.Contains(st.Message, "Could not load FSAL_VFS: no such file") {
 		t.Errorf("status %+v", st)
 	}

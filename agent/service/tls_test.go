@@ -188,12 +188,17 @@ func TestCertificatesRotateUnderLoad(t *testing.T) {
 			}
 		})
 	}
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
 	rotate := func(ca *pki.Authority, bundle []byte) {
 		for range 20 {
 			writeCertificate(t, serverDir, ca, agent, time.Hour, bundle)
 			writeCertificate(t, clientDir, ca, manager, time.Hour, bundle)
-			for before := connections.Load(); connections.Load() < before+5 && !t.Failed(); { // new ones have seen it
-				time.Sleep(time.Millisecond)
+			before := connections.Load()
+			for range tick.C { // until new ones have seen it
+				if connections.Load() >= before+5 || t.Failed() {
+					break
+				}
 			}
 		}
 	}

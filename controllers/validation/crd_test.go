@@ -178,8 +178,10 @@ func TestUpdate(t *testing.T) {
 		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), server(disk, ""), "storage cannot change"},
 		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), server("{hosts: [{shard: 0, node: b, device: /dev/sdb}]}", ""), "node is immutable"},
 		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""), server("{hosts: [{shard: 0, node: a, device: /dev/sdc}]}", ""), "device is immutable"},
-		{"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""),
-			server("{hosts: [{shard: 1, node: b, device: /dev/sdb}, {shard: 0, node: a, device: /dev/sdb}]}", ", shards: 2"), ""},
+		{
+			"NFSBackend", server("{hosts: [{shard: 0, node: a, device: /dev/sdb}]}", ""),
+			server("{hosts: [{shard: 1, node: b, device: /dev/sdb}, {shard: 0, node: a, device: /dev/sdb}]}", ", shards: 2"), "",
+		},
 		{"NFSBackend", server(disk, ", updateStrategy: {type: OnDelete}"), server(disk, ""), ""},
 		{"StorageProfile", "{backendRef: {name: a}}", "{backendRef: {name: b}, reclaimPolicy: Retain}", ""},
 	} {

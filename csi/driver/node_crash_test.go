@@ -29,22 +29,22 @@ func killed(call func()) bool {
 func TestKilledAtEachStep(t *testing.T) {
 	type call struct {
 		name  string
-		first func(*fixture, *testing.T, claim) // what comes before, not cut off
-		do    func(*fixture, *testing.T, claim) error
+		first func(*testing.T, *fixture, claim) // what comes before, not cut off
+		do    func(*testing.T, *fixture, claim) error
 	}
 	calls := []call{
-		{"stage", func(*fixture, *testing.T, claim) {}, func(f *fixture, t *testing.T, c claim) error { return f.stage(t, c) }},
+		{"stage", func(*testing.T, *fixture, claim) {}, func(t *testing.T, f *fixture, c claim) error { return f.stage(t, c) }},
 		{
-			"publish", func(f *fixture, t *testing.T, c claim) { must(t, f.stage(t, c)) },
-			func(f *fixture, t *testing.T, c claim) error { return f.publish(t, c, c.target, true) },
+			"publish", func(t *testing.T, f *fixture, c claim) { must(t, f.stage(t, c)) },
+			func(t *testing.T, f *fixture, c claim) error { return f.publish(t, c, c.target, true) },
 		},
 		{
-			"unpublish", func(f *fixture, t *testing.T, c claim) { must(t, f.stage(t, c), f.publish(t, c, c.target, true)) },
-			func(f *fixture, t *testing.T, c claim) error { return f.unpublish(t, c, c.target) },
+			"unpublish", func(t *testing.T, f *fixture, c claim) { must(t, f.stage(t, c), f.publish(t, c, c.target, true)) },
+			func(t *testing.T, f *fixture, c claim) error { return f.unpublish(t, c, c.target) },
 		},
 		{
-			"unstage", func(f *fixture, t *testing.T, c claim) { must(t, f.stage(t, c)) },
-			func(f *fixture, t *testing.T, c claim) error { return f.unstage(t, c) },
+			"unstage", func(t *testing.T, f *fixture, c claim) { must(t, f.stage(t, c)) },
+			func(t *testing.T, f *fixture, c claim) error { return f.unstage(t, c) },
 		},
 	}
 	points := map[string]func(*fixture){
@@ -60,9 +60,9 @@ func TestKilledAtEachStep(t *testing.T) {
 					t.Run(c.name+" "+point+", "+next+" after "+boot, func(t *testing.T) {
 						f := newFixture(t)
 						v := f.claim(t, "a", rwo)
-						c.first(f, t, v)
+						c.first(t, f, v)
 						set(f)
-						if !killed(func() { _ = c.do(f, t, v) }) {
+						if !killed(func() { _ = c.do(t, f, v) }) {
 							t.Fatal("not cut off")
 						}
 						f.mounts.Before(nil)

@@ -54,7 +54,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 	e.do("delete", "pvc", "data", "--timeout=600s")
 	e.create(newClaim("restored", from(snapshotGroup, "VolumeSnapshot", "then"), ofSize("128Mi")), newPod("b", "restored"))
 	e.ready("b")
-	if got := e.shell("b", "cat /data/d/file /data/link; ls /data; df -k /data | tail -n 1 | awk '{print $(NF-4)}'"); got != "before\nbefore\nd\nlink\n131072" {
+	if got := e.shell("b", "cat /data/d/file /data/link; ls /data; df -k /data | tail -n 1 | awk '{print $(NF-4)}'"); got != "before\n"+"before\n"+"d\nlink\n131072" {
 		t.Errorf("the restored volume holds %q", got)
 	}
 	e.shell("b", "echo mine > /data/d/file")

@@ -183,8 +183,10 @@ func (s *site) forGood() {
 	s.do("delete", "nfsbackends", "--all", "--timeout=600s")
 	s.do("delete", "nfsdriver", "default", "--timeout=600s")
 	s.do("delete", "-k", "../../config/default", "--timeout=600s")
-	for _, kind := range []string{"namespaces", "crd", "csidriver", "storageclass", "clusterrole", "clusterrolebinding", "validatingadmissionpolicy",
-		"validatingadmissionpolicybinding", "priorityclass"} {
+	for _, kind := range []string{
+		"namespaces", "crd", "csidriver", "storageclass", "clusterrole", "clusterrolebinding", "validatingadmissionpolicy",
+		"validatingadmissionpolicybinding", "priorityclass",
+	} {
 		for _, object := range strings.Fields(s.do("get", kind, "-o", "name")) {
 			if strings.Contains(object, "nfs-operator") || strings.Contains(object, story.Class) {
 				s.t.Errorf("%s is left", object)
