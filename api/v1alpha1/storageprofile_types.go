@@ -287,6 +287,7 @@ type StorageProfileStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	Backends string `json:"backends,omitempty"`
 	// available is what can still be promised on all servers together. A volume lies on one of them: see largestVolume.
+	// Both figures are written again when they have changed by a twentieth.
 	// +optional
 	Available *resource.Quantity `json:"available,omitempty"`
 	// largestVolume is the size of the largest volume that can be made now.

@@ -32,7 +32,7 @@ func summarize(s *scope, err error) {
 	room := roomOf(s)
 	status.ObservedGeneration = s.profile.Generation
 	status.Backends = fmt.Sprintf("%d/%d", room.backends, len(s.backends))
-	status.Available, status.LargestVolume = room.sum, room.largest
+	status.Available, status.LargestVolume = steady(status.Available, room.sum), steady(status.LargestVolume, room.largest)
 	status.StorageClassName, status.VolumeSnapshotClassName = s.profile.Name, ""
 	if s.snapshotClass {
 		status.VolumeSnapshotClassName = s.profile.Name
@@ -108,6 +108,20 @@ type room struct {
 	backends, full int
 	// sum over all servers, and the most that one can promise: a volume lies on one server. nil where no server says.
 	sum, largest *resource.Quantity
+}
+
+// steady is the last figure while the new one differs by less than a twentieth of it: figures change with each volume that is made,
+// and those of all profiles of a backend would be written each time. What became nothing, or more than nothing, is told.
+func steady(last, now *resource.Quantity) *resource.Quantity {
+	const part = 20
+	if last == nil || now == nil || last.Sign() != now.Sign() {
+		return now
+	}
+	difference := max(last.Value(), now.Value()) - min(last.Value(), now.Value())
+	if difference < now.Value()/part {
+		return last
+	}
+	return now
 }
 
 func roomOf(s *scope) room {
