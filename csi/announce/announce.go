@@ -165,6 +165,10 @@ func (a *Announcer) leave(shard volumeid.Shard) bool {
 
 // session holds one stream. It reports true when the agent has acknowledged that the node has nothing left.
 func (a *Announcer) session(ctx context.Context, shard volumeid.Shard, news <-chan struct{}) (bool, error) {
+	select {
+	case <-news: // that there may be nothing left: who stages a volume opens the shard before it says so
+	default:
+	}
 	if !a.state.Open(shard) {
 		return true, nil
 	}

@@ -160,6 +160,18 @@ func TestTruthAfterServerRestart(t *testing.T) {
 	eventually(t, "a and b granted", n.granted(a, b))
 }
 
+// A kubelet repeats an unstage that has succeeded.
+func TestNewsOfAShardWithNothingLeftEndsItsWorker(t *testing.T) {
+	n := newNode(t)
+	n.run(t)
+	n.announcer.Changed(shard)
+	eventually(t, "worker gone", func() bool {
+		n.announcer.mu.Lock()
+		defer n.announcer.mu.Unlock()
+		return len(n.announcer.changed) == 0
+	})
+}
+
 func TestLastVolumeEndsStream(t *testing.T) {
 	n := newNode(t)
 	n.run(t)
