@@ -43,7 +43,12 @@ type Volume struct {
 type Lingering struct {
 	BootID     string           `json:"bootID"`
 	Filesystem mount.Filesystem `json:"filesystem"`
+	// ReadOnly says that nothing could be written to it, so that it has nothing to write back.
+	ReadOnly bool `json:"readOnly,omitempty"`
 }
+
+// is tells whether both are the same file system.
+func (l Lingering) is(o Lingering) bool { return l.BootID == o.BootID && l.Filesystem == o.Filesystem }
 
 // Shard is the volume's shard.
 func (v Volume) Shard() volumeid.Shard {
@@ -51,10 +56,19 @@ func (v Volume) Shard() volumeid.Shard {
 	return id.Shard
 }
 
-// Grant is what the volume is to its agent.
+// Grant is what the volume is to its agent. One that is staged read-only may still have to be written to: what was written before, and
+// the kernel has not written back yet.
 func (v Volume) Grant() *agentv1.Grant {
 	id, _ := volumeid.ParseVolume(v.Handle) // checked on the way in
-	return &agentv1.Grant{VolumeId: id.ID, Generation: v.Generation, ReadOnly: v.ReadOnly, SingleNode: v.SingleNode}
+	return &agentv1.Grant{
+		VolumeId: id.ID, Generation: v.Generation, ReadOnly: v.ReadOnly && !v.writesBack(), SingleNode: v.SingleNode,
+	}
+}
+
+// writesBack tells whether a file system lingers that could be written to.
+func (v Volume) writesBack() bool {
+	writable := func(l Lingering) bool { return !l.ReadOnly }
+	return v.Lingering != nil && writable(*v.Lingering) || slices.ContainsFunc(v.Former, writable)
 }
 
 // server is a shard that this node has used.
@@ -142,7 +156,7 @@ func (s *Store) lingering(v Volume) []Lingering {
 			list = append(list, l)
 		}
 	}
-	if v.Lingering != nil && v.Lingering.BootID == s.bootID && !slices.Contains(list, *v.Lingering) {
+	if v.Lingering != nil && v.Lingering.BootID == s.bootID && !slices.ContainsFunc(list, v.Lingering.is) {
 		list = append(list, *v.Lingering)
 	}
 	return list
@@ -187,15 +201,21 @@ func (s *Store) forget(handle string) error {
 // Linger notes that a volume is unmounted, and which file system the kernel still has of it.
 func (s *Store) Linger(handle string, f mount.Filesystem) error {
 	return s.Update(handle, func(v *Volume) {
-		now := Lingering{BootID: s.bootID, Filesystem: f}
-		v.Former = slices.DeleteFunc(s.lingering(*v), func(l Lingering) bool { return l == now })
+		now := Lingering{BootID: s.bootID, Filesystem: f, ReadOnly: v.ReadOnly}
+		v.Former = slices.DeleteFunc(s.lingering(*v), func(l Lingering) bool {
+			if now.is(l) { // one file system for both mounts
+				now.ReadOnly = now.ReadOnly && l.ReadOnly
+			}
+			return now.is(l)
+		})
 		v.Lingering = &now
 	})
 }
 
 // Reconcile strikes out what the kernel does not hold any more: volumes written down whose mount never came to be, or
 // ended with the node's last boot, and lingering file systems that are gone. With all set it looks at every volume and
-// must not run beside a stage; else at the lingering ones only. It says which shards lost a volume.
+// must not run beside a stage; else at the lingering ones only. It says of which shards the agents are to know less: a volume is gone, or
+// needs to be written to no more.
 func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 	mounts, errMounts := m.Mounts()
 	filesystems, errFilesystems := m.Filesystems()
@@ -206,7 +226,17 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 	defer s.mu.Unlock()
 	var changed []volumeid.Shard
 	for handle, v := range s.volumes {
-		if v.Lingering == nil && !all || isMounted(v, mounts) {
+		mounted := isMounted(v, mounts)
+		if mounted && v.Lingering == nil {
+			narrowed, err := s.dropFormer(v, filesystems)
+			if err != nil {
+				return changed, err
+			}
+			if narrowed {
+				changed = append(changed, v.Shard())
+			}
+		}
+		if mounted || v.Lingering == nil && !all {
 			continue
 		}
 		if slices.ContainsFunc(s.lingering(v), func(l Lingering) bool { return slices.Contains(filesystems, l.Filesystem) }) {
@@ -223,17 +253,33 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 	return changed, nil
 }
 
+// dropFormer strikes out the former file systems of a mounted volume that the kernel does not hold any more, and says whether that makes
+// its grant read-only. One that the mount shares with a former one stays as long as the mount does.
+func (s *Store) dropFormer(v Volume, held []mount.Filesystem) (narrowed bool, err error) {
+	now := v
+	now.Former = slices.DeleteFunc(s.lingering(v), func(l Lingering) bool { return !slices.Contains(held, l.Filesystem) })
+	if len(now.Former) == len(v.Former) {
+		return false, nil
+	}
+	if err := s.writeVolume(now); err != nil {
+		return false, err
+	}
+	s.volumes[v.Handle] = now
+	return v.Grant().GetReadOnly() != now.Grant().GetReadOnly(), nil
+}
+
 func isMounted(v Volume, mounts []mount.Mount) bool {
 	at, ok := mount.At(mounts, v.StagingPath)
 	return ok && at.IsNFS()
 }
 
-// HasLingering reports whether the kernel may still hold an unmounted volume.
+// HasLingering reports whether the kernel may still hold an unmounted volume, or a mounted one's former file system for whose sake it can
+// be written to.
 func (s *Store) HasLingering() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range s.volumes {
-		if v.Lingering != nil {
+		if v.Lingering != nil || v.ReadOnly && v.writesBack() {
 			return true
 		}
 	}

@@ -244,3 +244,59 @@ func TestStageInProgressOutlivesFormerFilesystem(t *testing.T) {
 		t.Errorf("Reconcile = %v, %v", changed, err)
 	}
 }
+
+// What was written before a volume was unmounted is written back later: also when it is staged read-only meanwhile.
+func TestReadOnlyStageLetsTheFormerFilesystemWriteBack(t *testing.T) {
+	former := mount.Filesystem{Device: "0:50", FSID: "1:2"}
+	staging := "/staging/" + handleA
+	t.Run("mounted beside it", func(t *testing.T) {
+		dir := t.TempDir()
+		m := &fake.Mounter{}
+		m.Hold(former)
+		s := open(t, dir, boot, start)
+		begin(t, s, handleA)
+		if err := s.Linger(handleA, former); err != nil {
+			t.Fatal(err)
+		}
+		v, err := s.Begin(Volume{Handle: handleA, StagingPath: staging, ReadOnly: true})
+		if err != nil || v.Grant().GetReadOnly() || !s.HasLingering() {
+			t.Fatalf("staged read-only: %+v, %v", v, err)
+		}
+		if err := m.NFS(t.Context(), mount.NFS{Address: "10.0.0.1", Path: "/aaaaaaaaaaaaaaaa", Target: staging}); err != nil {
+			t.Fatal(err)
+		}
+		s = open(t, dir, boot, start)
+		if changed, err := s.Reconcile(m, false); err != nil || len(changed) != 0 {
+			t.Errorf("held: Reconcile = %v, %v", changed, err)
+		}
+		if _, list := truth(t, s, shard0); len(list) != 1 || list[0].Grant().GetReadOnly() {
+			t.Errorf("held: %+v", list)
+		}
+		m.Drop(former)
+		if changed, err := s.Reconcile(m, false); err != nil || len(changed) != 1 || s.HasLingering() {
+			t.Errorf("gone: Reconcile = %v, %v", changed, err)
+		}
+		if _, list := truth(t, s, shard0); len(list) != 1 || !list[0].Grant().GetReadOnly() {
+			t.Errorf("gone: %+v", list)
+		}
+		if changed, err := s.Reconcile(m, false); err != nil || len(changed) != 0 {
+			t.Errorf("settled: Reconcile = %v, %v", changed, err)
+		}
+	})
+	t.Run("unmounted again", func(t *testing.T) {
+		s := open(t, t.TempDir(), boot, start)
+		begin(t, s, handleA)
+		if err := s.Linger(handleA, former); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Begin(Volume{Handle: handleA, StagingPath: staging, ReadOnly: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Linger(handleA, former); err != nil { // one for both mounts
+			t.Fatal(err)
+		}
+		if v, _ := s.Get(handleA); v.Grant().GetReadOnly() {
+			t.Errorf("it may still write back: %+v", v)
+		}
+	})
+}
