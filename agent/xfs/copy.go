@@ -6,9 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
-	"slices"
-	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -18,9 +15,6 @@ const (
 	// copyThreads make files at the same time. Each change of a directory or a file waits for the log to reach the disk (wsync), and
 	// those that wait together share one write of it.
 	copyThreads = 16
-	// Below this depth a directory is made empty and filled later, from the root again, so that a deep tree does not take two file
-	// descriptors for each of its levels.
-	maxCopyDepth = 100
 )
 
 // CopyTree makes a copy of a directory that shares all data with it, charged to a project without a limit. The target must not
@@ -47,7 +41,9 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := copier{source: from, target: to, links: map[uint64]string{}, report: report, fail: cancel, work: make(chan func())}
+	c := copier{target: to, links: map[uint64]entry{}, report: report, fail: cancel, work: make(chan func())}
+	c.later.begin(from, to)
+	defer c.later.close()
 	var workers sync.WaitGroup
 	for range copyThreads {
 		workers.Go(func() {
@@ -73,65 +69,35 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 
 // copier is one copy. One goroutine walks through the directories and makes all but the plain files; workers make those.
 type copier struct {
-	source, target *os.File
-	links          map[uint64]string // inode of a file with several names to the first of them in the copy
-	later          []*directory      // deep ones, made but not filled
-	files          int
-	report         func(int)
-	work           chan func()
-	fail           context.CancelCauseFunc // with the first error of a worker
+	target *os.File
+	links  map[uint64]entry // inode of a file with several names to the latest of them in the copy
+	later  later            // made but not filled
+	files  int
+	report func(int)
+	work   chan func()
+	fail   context.CancelCauseFunc // with the first error of a worker
 }
 
-// directory is one that is being copied. Its own attributes are set when all its entries are made, for those change its times.
-type directory struct {
-	parent   *directory // nil for the root
-	name     string
-	depth    int // how many of its ancestors are open
-	from, to *os.File
-	pending  sync.WaitGroup // entries that workers make
-}
-
-// path is relative to the root of the tree.
-func (d *directory) path(elem ...string) string {
-	parts := slices.Clone(elem)
-	slices.Reverse(parts)
-	for ; d.parent != nil; d = d.parent {
-		parts = append(parts, d.name)
-	}
-	slices.Reverse(parts)
-	return strings.Join(parts, "/")
-}
-
-// wrap says of which entry an error is.
-func (d *directory) wrap(err error, elem ...string) error {
-	if err != nil {
-		return fmt.Errorf("%.1000q: %w", d.path(elem...), err)
-	}
-	return nil
+// entry is a name in a directory.
+type entry struct {
+	in   *directory
+	name string
 }
 
 // walk copies everything: what is not too deep in one go, the rest piece by piece.
 func (c *copier) walk(ctx context.Context) error {
-	c.later = []*directory{{}}
-	for len(c.later) > 0 {
-		d := c.later[len(c.later)-1]
-		c.later = c.later[:len(c.later)-1]
-		if err := c.fillLater(ctx, d); err != nil && !errors.Is(err, errVanished) {
+	for {
+		d, err := c.later.next()
+		if d == nil {
+			return nil
+		}
+		if err == nil {
+			err = c.fill(ctx, d)
+		}
+		if err != nil && !errors.Is(err, errVanished) {
 			return err
 		}
 	}
-	return nil
-}
-
-func (c *copier) fillLater(ctx context.Context, d *directory) (err error) {
-	if d.from, err = descend(c.source, d.path()); err != nil {
-		return d.vanished(err)
-	}
-	if d.to, err = descend(c.target, d.path()); err != nil {
-		_ = d.from.Close()
-		return d.wrap(err)
-	}
-	return c.fill(ctx, d)
 }
 
 // fill copies what lies in a directory. Its own attributes are left to a worker, and so is closing it.
@@ -172,11 +138,6 @@ func (d *directory) finish() error {
 		return d.wrap(err)
 	}
 	return d.wrap(copyAttributes(d.from, d.to, &st))
-}
-
-func (d *directory) close() {
-	_ = d.from.Close()
-	_ = d.to.Close()
 }
 
 func (c *copier) entries(ctx context.Context, d *directory) error {
@@ -228,11 +189,12 @@ func (c *copier) entry(ctx context.Context, d *directory, name string) error {
 }
 
 func (c *copier) subdirectory(ctx context.Context, parent *directory, name string) (err error) {
-	d := &directory{parent: parent, name: name, depth: parent.depth + 1}
-	if d.depth > maxCopyDepth {
-		d.depth = 0
-		c.later = append(c.later, d)
-		return parent.wrap(unix.Mkdirat(int(parent.to.Fd()), name, 0o700), name)
+	d := parent.below(name)
+	if d.depth > pieceDepth {
+		if err := unix.Mkdirat(int(parent.to.Fd()), name, 0o700); err != nil {
+			return parent.wrap(err, name)
+		}
+		return d.wrap(c.later.add(d))
 	}
 	if d.from, err = openBeneath(parent.from, name, unix.O_DIRECTORY); err != nil {
 		return d.vanished(err)
@@ -247,23 +209,17 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, name strin
 	return c.fill(ctx, d)
 }
 
-// vanished tells what the owner did meanwhile from a fault.
-func (d *directory) vanished(err error) error {
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
-		return errVanished
-	}
-	return d.wrap(err)
-}
-
-// regular leaves a file with one name to a worker. One with several is made here: the others must find the first.
+// regular leaves a file with one name to a worker. One with several is made here: the others must find one of them.
 func (c *copier) regular(ctx context.Context, d *directory, name string, st *unix.Stat_t) error {
 	if st.Nlink > 1 {
-		if first, ok := c.links[st.Ino]; ok {
-			return d.wrap(c.link(first, d.to, name), name)
+		var err error
+		if made, ok := c.links[st.Ino]; ok {
+			err = c.link(made, d, name)
+		} else {
+			err = copyFile(d.from, d.to, name, st.Ino)
 		}
-		err := copyFile(d.from, d.to, name, st.Ino)
 		if err == nil {
-			c.links[st.Ino] = d.path(name)
+			c.links[st.Ino] = entry{d, name} // the latest: most often, the next lies in the same directory
 		}
 		return d.wrap(err, name)
 	}
@@ -316,31 +272,16 @@ func copyFile(from, to *os.File, name string, inode uint64) error {
 }
 
 // link gives a file that is made already another name.
-func (c *copier) link(first string, to *os.File, name string) error {
-	parent, base := path.Split(first)
-	dir, err := descend(c.target, strings.TrimSuffix(parent, "/"))
+func (c *copier) link(made entry, to *directory, name string) error {
+	if made.in == to {
+		return unix.Linkat(int(to.to.Fd()), made.name, int(to.to.Fd()), name, 0)
+	}
+	dir, err := descend(c.target, made.in.names(nil))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	return unix.Linkat(int(dir.Fd()), base, int(to.Fd()), name, 0)
-}
-
-// descend opens the directories of a path one by one: that of a deep tree is longer than one call may take.
-func descend(root *os.File, relative string) (*os.File, error) {
-	dir, err := openBeneath(root, ".", unix.O_DIRECTORY)
-	if err != nil || relative == "" {
-		return dir, err
-	}
-	for part := range strings.SplitSeq(relative, "/") {
-		next, err := openBeneath(dir, part, unix.O_DIRECTORY)
-		_ = dir.Close()
-		if err != nil {
-			return nil, err
-		}
-		dir = next
-	}
-	return dir, nil
+	return unix.Linkat(int(dir.Fd()), made.name, int(to.to.Fd()), name, 0)
 }
 
 func copySymlink(from, to *os.File, name string, st *unix.Stat_t) error {

@@ -36,27 +36,27 @@ func (*Filesystem) SetGroup(ctx context.Context, tree string, gid uint32) error 
 		return err
 	}
 	defer func() { _ = root.Close() }()
-	g := grouper{root: root, gid: int(gid), later: []*directory{{}}}
-	for len(g.later) > 0 {
-		d := g.later[len(g.later)-1]
-		g.later = g.later[:len(g.later)-1]
-		if d.from, err = descend(root, d.path()); err != nil {
-			err = d.vanished(err)
-		} else {
+	g := grouper{gid: int(gid)}
+	g.later.begin(root, nil)
+	defer g.later.close()
+	for {
+		d, err := g.later.next()
+		if d == nil {
+			return groupOf(root, g.gid)
+		}
+		if err == nil {
 			err = g.tree(ctx, d)
 		}
 		if err != nil && !errors.Is(err, errVanished) {
 			return err
 		}
 	}
-	return groupOf(root, g.gid)
 }
 
 // grouper gives one tree to a group.
 type grouper struct {
-	root  *os.File
 	gid   int
-	later []*directory // deep ones, and the root: as for a copier
+	later later
 }
 
 // tree gives all that lies in a directory to the group, and then the directory, unless it is the root. It closes the directory.
@@ -86,12 +86,10 @@ func (g *grouper) tree(ctx context.Context, d *directory) error {
 }
 
 func (g *grouper) entry(ctx context.Context, parent *directory, e os.DirEntry) (err error) {
-	d := &directory{parent: parent, name: e.Name(), depth: parent.depth + 1}
+	d := parent.below(e.Name())
 	if e.IsDir() {
-		if d.depth > maxCopyDepth {
-			d.depth = 0
-			g.later = append(g.later, d)
-			return nil
+		if d.depth > pieceDepth {
+			return d.wrap(g.later.add(d))
 		}
 		if d.from, err = openBeneath(parent.from, d.name, unix.O_DIRECTORY); err != nil {
 			return d.vanished(err)

@@ -49,7 +49,8 @@ func (*Filesystem) MakeStatic(root, path string, newProject func() (uint32, erro
 
 // enter opens a directory, which is made where it is missing.
 func enter(dir *os.File, name string, mode uint32) (*os.File, error) {
-	err := unix.Mkdirat(int(dir.Fd()), name, mode)
+	// With its final mode at once: a call that is cut off here finds it made, and leaves it as it is, for it may be somebody else's.
+	err := unmasked(func() error { return unix.Mkdirat(int(dir.Fd()), name, mode) })
 	made := err == nil
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return nil, err
@@ -62,7 +63,7 @@ func enter(dir *os.File, name string, mode uint32) (*os.File, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), name)
-	if made { // past the umask
+	if made { // where the umask cannot be dropped
 		if err := unix.Fchmod(fd, mode); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
