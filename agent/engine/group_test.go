@@ -31,7 +31,11 @@ func TestSetGroup(t *testing.T) {
 	// A third group may not take that for its own.
 	other := make(chan error)
 	go func() { other <- f.SetGroup(t.Context(), v.ID, 9) }()
-	eventually(t, func() bool { return f.jobs.running("group of " + volumeKey(v.ID)) })
+	eventually(t, func() bool {
+		f.locks.mu.Lock()
+		defer f.locks.mu.Unlock()
+		return f.jobs.running("group of "+volumeKey(v.ID)) && f.locks.held[treeKey(f.Store.VolumeDir(v.ID))] > 0
+	})
 	wantError(t, f.SetGroup(t.Context(), v.ID, 8), ErrBusy)
 	wantError(t, f.Delete(t.Context(), v.ID), ErrBusy)
 	close(f.fs.gate)

@@ -76,8 +76,9 @@ func (e *Engine) emptyTrashOnce(ctx context.Context, pace func(context.Context) 
 
 func (e *Engine) removeDiscarded(ctx context.Context, d store.Discarded, pace func(context.Context) error) error {
 	path := e.Store.TrashDir(d)
-	if err := e.Filesystem.RemoveTree(ctx, filepath.Dir(path), filepath.Base(path), pace); err != nil {
+	// A quota without limits and use is forgotten. The limits go first: when the tree has gone, nothing says whose they were.
+	if err := e.Filesystem.SetLimits(d.ProjectID, 0, 0); err != nil {
 		return err
 	}
-	return e.Filesystem.SetLimits(d.ProjectID, 0, 0) // a quota without limits and use is forgotten
+	return e.Filesystem.RemoveTree(ctx, filepath.Dir(path), filepath.Base(path), pace)
 }

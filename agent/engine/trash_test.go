@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 )
@@ -47,5 +48,22 @@ func TestTheTrashIsEmptiedAtABoundedRateAndHoldsUpNothing(t *testing.T) {
 	<-slow.removed
 	if least := time.Second * (entries - trashBurst) / trashRate; time.Since(begin) < least {
 		t.Errorf("%d entries in %s, want at least %s", entries, time.Since(begin), least)
+	}
+}
+
+// Killed after a tree is gone, the agent does not know of its project any more.
+func TestLimitsGoBeforeTheTree(t *testing.T) {
+	f := newFixture(t)
+	v := f.create(request("pvc-1", gib))
+	if err := f.Delete(t.Context(), v.ID); err != nil {
+		t.Fatal(err)
+	}
+	f.fs.fail["RemoveTree"] = errors.New("killed")
+	unpaced := func(context.Context) error { return nil }
+	if err := f.emptyTrashOnce(t.Context(), unpaced); err == nil {
+		t.Fatal("no error")
+	}
+	if q, _ := f.fs.Quota(v.ProjectID); q.LimitBytes != 0 || q.LimitInodes != 0 {
+		t.Errorf("the tree may be gone, and its project still has limits: %+v", q)
 	}
 }
