@@ -3,7 +3,9 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -18,7 +20,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/nfs-operator/nfs-operator/agent/access"
+	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/engine"
+	"github.com/nfs-operator/nfs-operator/agent/exports"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 )
@@ -40,7 +44,10 @@ type killable struct {
 const (
 	witness    = "witness" // a volume that no operation may touch, and the source of copies
 	killedNode = "node-killed"
+	otherGroup = 4711
 )
+
+var manyInodes = int64(5000)
 
 func volumeRequest(name string, onDelete store.OnDelete) engine.CreateRequest {
 	return engine.CreateRequest{Name: name, Spec: store.Spec{
@@ -120,6 +127,24 @@ func caller() access.Caller {
 	return access.Caller{Node: killedNode, Peer: netip.MustParseAddrPort("10.0.0.1:700")}
 }
 
+// makeExport does what an agent does whose configuration has got a static export.
+func makeExport(d *disk, name string) error {
+	text, err := config.Exports{Exports: []config.StaticExport{{Name: name, Path: name, Bytes: mib, Squash: config.SquashRoot}}}.Marshal()
+	file := filepath.Join(os.TempDir(), name+".yaml")
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	if err != nil {
+		return err
+	}
+	k := &exports.Keeper{File: file, Store: d.Store, Filesystem: d.fs, Engine: d.Engine, Access: d.book, Log: logr.Discard()}
+	k.Look()
+	if problems := k.Warnings(); len(problems) > 0 {
+		return errors.New(strings.Join(problems, "; "))
+	}
+	return os.Remove(file)
+}
+
 func killables() []killable {
 	nothing := func(*disk, string) error { return nil }
 	kept := func(onDelete store.OnDelete) func(*disk, string) error {
@@ -134,6 +159,9 @@ func killables() []killable {
 	back := func(d *disk, name string) error {
 		return errors.Join(inService(d, name), holds(d.Store.VolumeDir(store.ID(name)), name))
 	}
+	copied := func(d *disk, name string) error {
+		return errors.Join(inService(d, name), holds(d.Store.VolumeDir(store.ID(name)), witness))
+	}
 	return []killable{
 		{"create", nothing, func(d *disk, name string) error {
 			_, err := d.Create(context.Background(), volumeRequest(name, store.OnDeleteDelete))
@@ -143,9 +171,12 @@ func killables() []killable {
 			r := volumeRequest(name, store.OnDeleteDelete)
 			r.SourceVolume, r.Spec.Mode, r.Spec.GID = store.ID(witness), 0o2770, 1000
 			return patiently(func() error { _, err := d.Create(context.Background(), r); return err })
-		}, func(d *disk, name string) error {
-			return errors.Join(inService(d, name), holds(d.Store.VolumeDir(store.ID(name)), witness))
-		}},
+		}, copied},
+		{"restore", func(d *disk, _ string) error { return takeSnapshot(d, witness+"-snapshot") }, func(d *disk, name string) error {
+			r := volumeRequest(name, store.OnDeleteDelete)
+			r.SourceSnapshot = store.ID(witness + "-snapshot")
+			return patiently(func() error { _, err := d.Create(context.Background(), r); return err })
+		}, copied},
 		{"delete", kept(store.OnDeleteDelete), deleteVolume, gone},
 		{"archive", kept(store.OnDeleteArchive), deleteVolume, func(d *disk, name string) error {
 			archived, err := filepath.Glob(filepath.Join(d.Store.Archive(), store.ID(name)+".*[0-9]"))
@@ -170,6 +201,49 @@ func killables() []killable {
 				return fmt.Errorf("size %d", v.Spec.Bytes)
 			}
 			return inService(d, name)
+		}},
+		{"modify", kept(store.OnDeleteDelete), func(d *disk, name string) error {
+			squash, inodes := store.SquashAll, manyInodes
+			_, err := d.Modify(context.Background(), store.ID(name), engine.Change{Squash: &squash, Inodes: &inodes})
+			return err
+		}, func(d *disk, name string) error {
+			v, _ := d.Store.Volume(store.ID(name))
+			q, err := d.fs.Quota(v.ProjectID)
+			if err == nil && (v.Spec.Squash != store.SquashAll || q.LimitInodes != manyInodes) {
+				err = fmt.Errorf("squash %s, quota %+v", v.Spec.Squash, q)
+			}
+			return err
+		}},
+		{"confirm", kept(store.OnDeleteDelete), func(d *disk, name string) error { return d.Confirm(store.ID(name)) }, func(d *disk, name string) error {
+			if v, _ := d.Store.Volume(store.ID(name)); v.Provisional {
+				return errors.New("the volume is provisional")
+			}
+			return inService(d, name)
+		}},
+		{"set group", kept(store.OnDeleteDelete), func(d *disk, name string) error {
+			return patiently(func() error { return d.SetGroup(context.Background(), store.ID(name), otherGroup) })
+		}, func(d *disk, name string) error {
+			dir := d.Store.VolumeDir(store.ID(name))
+			var st unix.Stat_t
+			err := unix.Stat(filepath.Join(dir, "file"), &st)
+			if err == nil && (st.Gid != otherGroup || st.Mode&0o060 != 0o060) {
+				err = fmt.Errorf("group %d, mode %o", st.Gid, st.Mode)
+			}
+			done, hasErr := d.fs.HasGroup(dir, otherGroup)
+			if !done {
+				err = errors.Join(err, errors.New("the root has another group"))
+			}
+			return errors.Join(err, hasErr)
+		}},
+		{"export", nothing, makeExport, func(d *disk, name string) error {
+			x, ok := d.Store.Export(name)
+			q, err := d.fs.Quota(x.ProjectID)
+			var st unix.Stat_t
+			err = errors.Join(err, unix.Stat(filepath.Join(d.Store.StaticRoot(), name), &st))
+			if err == nil && (!ok || q.LimitBytes != x.Bytes || x.Bytes == 0 || st.Mode&0o7777 != 0o777) {
+				err = fmt.Errorf("record %+v, quota %+v, mode %o", x, q, st.Mode)
+			}
+			return err
 		}},
 		{"snapshot", nothing, takeSnapshot, func(d *disk, name string) error {
 			return holds(d.Store.SnapshotDir(store.ID(name)), witness)
@@ -201,8 +275,15 @@ func killables() []killable {
 		}},
 		// The start itself, with a create and a delete that were cut off.
 		{"start", func(d *disk, name string) error {
-			return errors.Join(cutOff(d, name+"-new", store.StateCreating), cutOff(d, name+"-old", store.StateDeleting))
-		}, nothing, func(d *disk, name string) error { return errors.Join(gone(d, name+"-new"), gone(d, name+"-old")) }},
+			id, err := d.Store.NewProjectID()
+			return errors.Join(cutOff(d, name+"-new", store.StateCreating), cutOff(d, name+"-old", store.StateDeleting), err,
+				d.Store.PutSnapshot(store.Snapshot{
+					ID: store.ID(name), Name: name, SourceVolume: store.ID(witness), Bytes: 4 * mib, ProjectID: id,
+					State: store.StateCreating, Consistency: store.PerFile,
+				}))
+		}, nothing, func(d *disk, name string) error {
+			return errors.Join(gone(d, name+"-new"), gone(d, name+"-old"), holds(d.Store.SnapshotDir(store.ID(name)), witness))
+		}},
 	}
 }
 
@@ -252,17 +333,43 @@ func killed(spec string) error {
 		if operation != "start" {
 			mark()
 		}
-		return k.do(d, object)
+		if err := k.do(d, object); err != nil {
+			return err
+		}
+		if err := json.NewEncoder(os.Stdout).Encode(recordsOf(d, object)); err != nil {
+			return err
+		}
+		return workEnds(d)
 	}
 	return fmt.Errorf("no operation %q", operation)
 }
 
+// workEnds waits for what is done behind an answer, so that it is killed, too.
+func workEnds(d *disk) error {
+	for {
+		left, err := d.Store.ListTrash()
+		if err != nil || len(left) == 0 {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// records are what the disk holds of an object: the answer of calls.
+type records struct {
+	Volume   store.Volume
+	Snapshot store.Snapshot
+}
+
+func recordsOf(d *disk, object string) (r records) {
+	r.Volume, _ = d.Store.Volume(store.ID(object))
+	r.Snapshot, _ = d.Store.Snapshot(store.ID(object))
+	return r
+}
+
 // TestKilledBeforeEverySystemCall kills an agent before every system call that changes the disk, of every operation. The next one must
 // find a disk without left-overs, and the operation repeated must end as if nothing had happened.
-func TestKilledBeforeEverySystemCall(t *testing.T) { testKilled(t, changesState) }
-
-func testKilled(t *testing.T, counts func(*unix.PtraceRegs) bool) {
-	t.Helper()
+func TestKilledBeforeEverySystemCall(t *testing.T) {
 	dir := bareDisk(t, host.DiskLarge)
 	d, err := openDisk(dir, logr.Discard())
 	if err == nil {
@@ -276,8 +383,8 @@ func testKilled(t *testing.T, counts func(*unix.PtraceRegs) bool) {
 			begin := time.Now()
 			prepare(t, dir, k)
 			for at := 1; ; at++ {
-				if !killOnce(t, dir, k, &tracer{counts: counts, killAt: at}) {
-					if at == 1 { // as in user-mode Linux, whose registers look otherwise
+				if !killOnce(t, dir, k, &tracer{killAt: at}) {
+					if at == 1 {
 						t.Fatal("no system call was counted: the tracer does not work here")
 					}
 					t.Logf("killed before each of %d system calls, in %s", at-1, time.Since(begin).Round(time.Millisecond))
@@ -329,7 +436,8 @@ func killOnce(t *testing.T, dir string, k killable, tr *tracer) (wasKilled bool)
 	object := objectName(k, tr.killAt)
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), operationVariable+"="+dir+" "+object+" "+k.name)
-	cmd.Stderr = os.Stderr
+	var answer bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &answer, os.Stderr
 	wasKilled = tr.run(t, cmd)
 
 	d, err := openDisk(dir, logr.Discard())
@@ -337,12 +445,25 @@ func killOnce(t *testing.T, dir string, k killable, tr *tracer) (wasKilled bool)
 		t.Fatalf("open the disk again: %v", err)
 	}
 	noOrphans(t, d)
-	for range 2 {
+	if text := answer.Bytes(); len(text) > 0 {
+		var acknowledged records
+		if err := json.Unmarshal(text, &acknowledged); err != nil || acknowledged != recordsOf(d, object) {
+			t.Errorf("acknowledged %+v (%v), and now it is %+v", acknowledged, err, recordsOf(d, object))
+		}
+	}
+	var first records
+	for i := range 2 {
 		if err := k.do(d, object); err != nil {
 			t.Errorf("repeat: %v", err)
 		}
 		if err := k.check(d, object); err != nil {
 			t.Errorf("after repeating: %v", err)
+		}
+		switch now := recordsOf(d, object); {
+		case i == 0:
+			first = now
+		case now != first:
+			t.Errorf("repeated, it is %+v, was %+v", now, first)
 		}
 	}
 	noOrphans(t, d)

@@ -10,18 +10,11 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 )
 
 // oddLevels is how deep a tree is copied.
 const oddLevels = 4096
-
-// TestLongKilledBeforeEverySystemCall counts all system calls, not only those that change something.
-func TestLongKilledBeforeEverySystemCall(t *testing.T) {
-	testKilled(t, func(*unix.PtraceRegs) bool { return true })
-}
 
 // TestLongCopyOfManyFiles copies 100,000 files and deletes them: the log shows how far it is, and other calls are answered meanwhile.
 func TestLongCopyOfManyFiles(t *testing.T) {

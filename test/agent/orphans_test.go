@@ -28,7 +28,7 @@ func noOrphans(t *testing.T, d *disk) {
 			return
 		}
 	}
-	t.Errorf("left over or missing:\n%s", strings.Join(left, "\n"))
+	t.Fatalf("left over or missing:\n%s", strings.Join(left, "\n"))
 }
 
 func orphans(t *testing.T, d *disk) (found []string) {
@@ -49,6 +49,12 @@ func orphans(t *testing.T, d *disk) (found []string) {
 			found = append(found, fmt.Sprintf("snapshot %s is %s", s.Name, s.State))
 		}
 		snapshots[s.ID], projects[s.ProjectID] = true, true
+	}
+	for _, x := range d.Store.Exports() {
+		projects[x.ProjectID] = true
+	}
+	for _, dir := range directories(t, d.Store.StaticRoot()) { // one that has no record yet gets that of its project
+		projects[projectOf(t, dir)] = true
 	}
 	archive := map[string]bool{}
 	archived, err := d.Store.ListArchive()
@@ -93,6 +99,33 @@ func compare(t *testing.T, root, pattern string, want map[string]bool) (found []
 		}
 	}
 	return found
+}
+
+func directories(t *testing.T, root string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(root, "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// projectOf asks the kernel which project a directory is charged to (FS_IOC_FSGETXATTR).
+func projectOf(t *testing.T, dir string) uint32 {
+	t.Helper()
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var attributes struct {
+		Flags, ExtentSize, Extents, Project, CowExtentSize uint32
+		Pad                                                [8]byte
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), 0x801c581f, uintptr(unsafe.Pointer(&attributes))); errno != 0 {
+		t.Fatal(errno)
+	}
+	return attributes.Project
 }
 
 // nextQuota is Q_XGETNEXTQUOTA of project quotas, from the kernel's dqblk_xfs.h.
