@@ -74,8 +74,15 @@ func controllerContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 		WithResources(resources(s.Driver.Spec.Controller.Resources, podspec.Requests("10m", "48Mi"))).
 		WithSecurityContext(podspec.Unprivileged()).
 		WithVolumeMounts(podspec.Mount(volumeSocket, dirSocket), podspec.ReadOnly(volumeTLS, names.DirTLS)).
-		WithLivenessProbe(probe("/livez", "health").WithInitialDelaySeconds(5).WithPeriodSeconds(10).WithFailureThreshold(6)).
+		WithStartupProbe(patient(probe("/livez", "health"))).
+		WithLivenessProbe(probe("/livez", "health").WithPeriodSeconds(10).WithFailureThreshold(6)).
 		WithReadinessProbe(probe("/readyz", "health").WithPeriodSeconds(5).WithFailureThreshold(3))
+}
+
+// patient gives a container five minutes to start. When a node starts with all its pods, each of them is slow, and killing those that
+// are would make all others slower.
+func patient(probe *corev1ac.ProbeApplyConfiguration) *corev1ac.ProbeApplyConfiguration {
+	return probe.WithPeriodSeconds(2).WithFailureThreshold(150)
 }
 
 func probe(path, port string) *corev1ac.ProbeApplyConfiguration {

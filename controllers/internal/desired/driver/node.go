@@ -75,7 +75,7 @@ func nodeContainer(s Stack) *corev1ac.ContainerApplyConfiguration {
 			podspec.Mount(volumeKubelet, directory).WithMountPropagation(corev1.MountPropagationBidirectional),
 			podspec.ReadOnly(volumeCA, names.DirTLS),
 		).
-		WithStartupProbe(loopbackProbe("/livez").WithPeriodSeconds(2).WithFailureThreshold(60)).
+		WithStartupProbe(patient(loopbackProbe("/livez"))).
 		WithLivenessProbe(loopbackProbe("/livez").WithPeriodSeconds(15).WithFailureThreshold(4)).
 		WithReadinessProbe(loopbackProbe("/readyz").WithPeriodSeconds(5).WithFailureThreshold(3))
 }

@@ -66,6 +66,6 @@ func sidecar(s Stack, name, image string, port int32) *corev1ac.ContainerApplyCo
 		WithResources(resources(s.Driver.Spec.Controller.SidecarResources, podspec.Requests("10m", "32Mi"))).
 		WithSecurityContext(podspec.Unprivileged()).
 		WithVolumeMounts(podspec.Mount(volumeSocket, dirSocket)).
-		WithLivenessProbe(probe("/healthz/leader-election", name[len("csi-"):]).
-			WithInitialDelaySeconds(10).WithPeriodSeconds(20).WithFailureThreshold(3))
+		WithStartupProbe(patient(probe("/healthz/leader-election", name[len("csi-"):]))).
+		WithLivenessProbe(probe("/healthz/leader-election", name[len("csi-"):]).WithPeriodSeconds(20).WithFailureThreshold(3))
 }
