@@ -28,7 +28,7 @@ func newAgentCommand() *cobra.Command {
 				return fmt.Errorf("load configuration: %w", err)
 			}
 			o.Log = agentLog(verbose).WithValues("backend", o.Config.Backend, "shard", o.Config.Shard)
-			if flusher != nil {
+			if flusher != nil && o.Config.External == nil { // else nobody's dirty pages come here
 				o.Log.Info("Not protected from a deadlock", "message", flusher.Error())
 				o.Warnings = append(o.Warnings, flusher.Error())
 			}

@@ -43,6 +43,7 @@ type Book struct {
 	byVolume map[string]map[string]bool     // volume to the names of nodes that hold a grant
 	claims   map[netip.Addr]map[string]bool // address to the names of nodes that report it
 
+	unfenced   bool              // see Unfenced
 	static     map[string]Static // by id
 	everywhere []netip.Prefix    // may reach every volume, if there are any
 }
@@ -159,7 +160,14 @@ func parseAddresses(texts []string) []netip.Addr {
 	return slices.Clone(all[:min(len(all), maxAddresses)])
 }
 
-func (b *Book) alive(n *node) bool { return n.streams > 0 || b.now().Sub(n.heard) < b.lease }
+// Unfenced tells the book that nothing takes a volume from a node but the node itself: its grants are not the client lists of an external
+// server. A silent node may still write then, and counts as alive until the cluster says that it is gone. It must be called before the book
+// is used.
+func (b *Book) Unfenced() { b.unfenced = true }
+
+func (b *Book) alive(n *node) bool {
+	return b.unfenced || n.streams > 0 || b.now().Sub(n.heard) < b.lease
+}
 
 // put writes a node's new record, and returns the volumes whose lists of clients may have changed by it.
 func (b *Book) put(record store.Node) ([]string, error) {

@@ -3,6 +3,7 @@ package access
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
@@ -66,5 +67,31 @@ func TestFencedNodeIsGoneThoughItsConnectionLingers(t *testing.T) {
 	}
 	if _, err := f.SetGone("never-heard-of", true, false); err != nil {
 		t.Error(err)
+	}
+}
+
+// Nothing takes a volume on an external server from a node: silence is no reason to give it to another, nor to delete it.
+func TestUnfencedNodeKeepsItsVolumeUntilItIsGone(t *testing.T) {
+	f := newFixture(t, "a")
+	f.Unfenced()
+	lost, other := caller("lost", "10.0.0.1:700"), caller("other", "10.0.0.2:700")
+	single := store.Grant{Generation: 1, SingleNode: true}
+	if err := f.open(lost, "a", single); err != nil {
+		t.Fatal(err)
+	}
+	f.clock = f.clock.Add(100 * lease)
+	err := f.open(other, "a", single)
+	if !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "out-of-service") {
+		t.Errorf("open beside a silent node: %v", err)
+	}
+	err = f.Close(store.ID("a"), func() error { return nil })
+	if !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "out-of-service") {
+		t.Errorf("delete beside a silent node: %v", err)
+	}
+	if _, err := f.SetGone("lost", true, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.open(other, "a", single); err != nil {
+		t.Errorf("open after the node is gone: %v", err)
 	}
 }

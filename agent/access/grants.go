@@ -77,7 +77,7 @@ func (b *Book) takeOver(name, volume string, g store.Grant) (changed []string, e
 	for _, holder := range b.rivals(name, volume, g) {
 		n := b.nodes[holder]
 		if b.alive(n) {
-			return changed, fmt.Errorf("%w: node %q has it, and it is for one node at a time", ErrHeld, holder)
+			return changed, fmt.Errorf("%w: node %q has it, and it is for one node at a time%s", ErrHeld, holder, b.advice(n))
 		}
 		more, err := b.revoke(n, volume)
 		if err != nil {
@@ -86,6 +86,15 @@ func (b *Book) takeOver(name, volume string, g store.Grant) (changed []string, e
 		changed = merge(changed, more)
 	}
 	return changed, nil
+}
+
+// advice is what to do about a node that has a volume and says nothing; the caller holds the lock.
+func (b *Book) advice(n *node) string {
+	if !b.unfenced || n.streams > 0 {
+		return ""
+	}
+	return "; it is silent, but an external server cannot be told to refuse it: when it is certainly off, delete its Node, or taint it with " +
+		"node.kubernetes.io/out-of-service"
 }
 
 // rivals are other nodes whose grants exclude this one, in order of their names.
@@ -189,14 +198,16 @@ func (b *Book) Close(volume string, mark func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	var living []string
+	advice := ""
 	holders := slices.Sorted(maps.Keys(b.byVolume[volume]))
 	for _, holder := range holders {
-		if b.alive(b.nodes[holder]) {
+		if n := b.nodes[holder]; b.alive(n) {
 			living = append(living, holder)
+			advice = b.advice(n)
 		}
 	}
 	if len(living) > 0 {
-		return fmt.Errorf("%w on %s", ErrHeld, strings.Join(living, ", "))
+		return fmt.Errorf("%w on %s%s", ErrHeld, strings.Join(living, ", "), advice)
 	}
 	for _, holder := range holders {
 		if _, err := b.revoke(b.nodes[holder], volume); err != nil {

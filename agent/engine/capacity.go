@@ -59,7 +59,10 @@ func (e *Engine) capacity() (Capacity, error) {
 	if c.Total, c.Used, err = e.Filesystem.Space(); err != nil {
 		return Capacity{}, err
 	}
-	c.Allocated = store.Reserve(c.Total) + e.Store.SumVolumes(func(v store.Volume) int64 {
+	if !e.Missing.Quota {
+		c.Allocated = store.Reserve(c.Total)
+	}
+	c.Allocated += e.Store.SumVolumes(func(v store.Volume) int64 {
 		if _, counted := e.pending[v.ID]; counted {
 			return 0
 		}
@@ -89,8 +92,16 @@ func (e *Engine) capacity() (Capacity, error) {
 	if err := e.addDiscarded(&c); err != nil {
 		return Capacity{}, err
 	}
-	c.Available = store.Largest(store.Free(c.Total, c.Allocated, e.OvercommitPercent))
+	c.Available = store.Largest(e.free(c))
 	return c, nil
+}
+
+// free is what can be promised to a new volume. Where no promise is enforced, and others fill the share, too, it is what is not used now.
+func (e *Engine) free(c Capacity) int64 {
+	if e.Missing.Quota {
+		return c.Total - c.Used
+	}
+	return store.Free(c.Total, c.Allocated, e.OvercommitPercent)
 }
 
 func (e *Engine) addDiscarded(c *Capacity) error {
@@ -132,7 +143,7 @@ func (e *Engine) setAside(key string, needed int64) (release func(), err error) 
 	e.pending[key] = 0 // so that a recorded size is not counted
 	c, err := e.capacity()
 	if err == nil {
-		if free := store.Free(c.Total, c.Allocated, e.OvercommitPercent); needed > free {
+		if free := e.free(c); needed > free {
 			err = fmt.Errorf("%w: %d bytes are free, %d bytes were asked for (inodes counted)", ErrNoSpace, max(free, 0), needed)
 		}
 	}

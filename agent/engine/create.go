@@ -117,6 +117,9 @@ func (e *Engine) beginVolume(id string, r CreateRequest) (store.Volume, error) {
 	if _, err := os.Lstat(e.Store.VolumeDir(id)); err == nil {
 		return store.Volume{}, fmt.Errorf("%w: directory %s has no record; move it out of the way", ErrExists, e.Store.VolumeDir(id))
 	}
+	if err := e.Missing.checkCreate(r); err != nil {
+		return store.Volume{}, err
+	}
 	spec := r.Spec
 	spec.Bytes = store.RoundVolumeBytes(spec.Bytes)
 	if err := e.checkSource(r, spec.Bytes); err != nil {

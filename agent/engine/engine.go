@@ -6,6 +6,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,6 +33,8 @@ var (
 	ErrInvalid = errors.New("invalid request")
 	// ErrUnavailable is returned while no Ganesha serves.
 	ErrUnavailable = errors.New("server is not serving")
+	// ErrUnsupported is returned for what the file system below cannot do.
+	ErrUnsupported = errors.New("not supported by the external server's share")
 	// ErrTooMany is returned when the shard has as many volumes as it can start with in time.
 	ErrTooMany = errors.New("too many volumes")
 )
@@ -66,6 +69,7 @@ type Options struct {
 	Access            *access.Book
 	Exports           Exports
 	OvercommitPercent int32
+	Missing           Missing
 	Now               func() time.Time
 	Log               logr.Logger
 }
@@ -122,6 +126,9 @@ func (e *Engine) Usage(id string) (xfs.Quota, error) {
 	v, err := e.Volume(id)
 	if err != nil {
 		return xfs.Quota{}, err
+	}
+	if e.Missing.Quota {
+		return xfs.Quota{}, fmt.Errorf("%w: it does not say what a single volume takes", ErrUnsupported)
 	}
 	return e.Filesystem.Quota(v.ProjectID)
 }

@@ -54,6 +54,9 @@ func (e *Engine) Modify(ctx context.Context, id string, c Change) (store.Volume,
 		return store.Volume{}, err
 	}
 	if changed := c.apply(v.Spec); changed != v.Spec {
+		if err := e.Missing.checkSpec(changed); err != nil {
+			return store.Volume{}, err
+		}
 		if v, err = e.record(v, changed); err != nil {
 			return store.Volume{}, err
 		}

@@ -75,11 +75,13 @@ func (e *Engine) unarchive(id string) (store.Volume, error) {
 	if err != nil {
 		return store.Volume{}, err
 	}
-	release, err := e.setAside(volumeKey(id), max(v.Spec.Promise()-charged, 0))
-	if err != nil {
-		return store.Volume{}, err
+	if !e.Missing.Quota { // else what it takes is taken already
+		release, err := e.setAside(volumeKey(id), max(v.Spec.Promise()-charged, 0))
+		if err != nil {
+			return store.Volume{}, err
+		}
+		defer release()
 	}
-	defer release()
 	v.State = store.StateRetained
 	return v, e.Store.PutVolume(v)
 }

@@ -75,6 +75,9 @@ func (e *Engine) checkVolume(v store.Volume) error {
 		e.Log.Error(err, "The data of a volume is missing", "volume", v.ID, "name", v.Name)
 		return nil
 	}
+	if e.Missing.Quota {
+		return nil
+	}
 	q, err := e.Filesystem.Quota(v.ProjectID)
 	if err != nil {
 		return err

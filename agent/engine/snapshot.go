@@ -51,6 +51,9 @@ func (e *Engine) beginSnapshot(id, name, source string) (store.Snapshot, error) 
 	if err != nil {
 		return store.Snapshot{}, fmt.Errorf("volume %q: %w", source, err)
 	}
+	if err := e.Missing.checkSnapshot(); err != nil {
+		return store.Snapshot{}, err
+	}
 	needed, err := e.charged(v.ProjectID)
 	if err != nil {
 		return store.Snapshot{}, err

@@ -20,9 +20,9 @@ func (s *Server) healthHandler() http.Handler {
 }
 
 // live fails only when a server that should serve does not answer a call that touches neither data nor disk. A disk that cannot
-// be used is no reason to restart the pod.
+// be used is no reason to restart the pod, nor is an external server that is away.
 func (s *Server) live(w http.ResponseWriter, r *http.Request) {
-	if serving, _, _ := s.condition(); serving {
+	if serving, _, _ := s.condition(); serving && s.Config.External == nil {
 		if err := ganesha.Probe(r.Context(), netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), names.PortNFS)); err != nil {
 			http.Error(w, "Ganesha does not answer: "+err.Error(), http.StatusServiceUnavailable)
 			return

@@ -22,6 +22,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/exports"
 	"github.com/nfs-operator/nfs-operator/agent/ganesha"
 	"github.com/nfs-operator/nfs-operator/agent/service"
+	"github.com/nfs-operator/nfs-operator/agent/share"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 	"github.com/nfs-operator/nfs-operator/internal/pki"
 )
@@ -56,11 +57,13 @@ type Server struct {
 	metrics *metrics
 
 	mu      sync.Mutex
-	problem condition // why it does not serve, as long as nfs is nil
+	problem condition // why it does not serve, as long as nfs and share are nil
 	nfs     *ganesha.Server
 	facts   facts
 	engine  *engine.Engine // nil until the disk has been repaired
 	exports *exports.Keeper
+	share   *share.Share // of an external server, as long as it is served
+	owner   string       // of that share, as it says
 }
 
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
@@ -86,7 +89,11 @@ func Run(ctx context.Context, o Options) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.run(ctx, calls)
+		if o.Config.External != nil {
+			s.runShare(ctx, calls)
+		} else {
+			s.run(ctx, calls)
+		}
 	}()
 	select {
 	case err = <-failed:
@@ -145,7 +152,9 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	s.nfs = nfs
 	s.engine = e
 	s.exports = keeper
-	s.facts = readFacts(ctx, record)
+	s.facts = readFacts(record)
+	s.facts.ganesha = ganeshaVersion(ctx)
+	s.facts.capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true}
 	s.mu.Unlock()
 	s.service.Start(&service.Core{Engine: e, Access: book})
 

@@ -37,18 +37,25 @@ type condition struct{ reason, message string }
 // facts do not change while the agent runs.
 type facts struct {
 	serverID, mkfsOptions, ganesha, kernel string
+	version                                string // of NFS, agreed on with an external server
+	capabilities                           *agentv1.Capabilities
 }
 
-func readFacts(ctx context.Context, record store.Server) facts {
+func readFacts(record store.Server) facts {
 	f := facts{serverID: record.ServerID, mkfsOptions: record.MkfsOptions}
 	var name unix.Utsname
 	if err := unix.Uname(&name); err == nil {
 		f.kernel = unix.ByteSliceToString(name.Release[:])
 	}
-	if out, err := exec.CommandContext(ctx, "ganesha.nfsd", "-v").Output(); err == nil {
-		f.ganesha = parseGaneshaVersion(string(out))
-	}
 	return f
+}
+
+func ganeshaVersion(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "ganesha.nfsd", "-v").Output()
+	if err != nil {
+		return ""
+	}
+	return parseGaneshaVersion(string(out))
 }
 
 // parseGaneshaVersion reads "NFS-Ganesha Release = V15.2".
@@ -74,8 +81,11 @@ func (s *Server) report(c condition) {
 
 func (s *Server) condition() (serving bool, c condition, restarts int32) {
 	s.mu.Lock()
-	nfs, problem := s.nfs, s.problem
+	nfs, share, problem := s.nfs, s.share, s.problem
 	s.mu.Unlock()
+	if share != nil {
+		return true, condition{}, 0
+	}
 	if nfs == nil {
 		return false, problem, 0
 	}
@@ -94,11 +104,15 @@ func (s *Server) condition() (serving bool, c condition, restarts int32) {
 func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	serving, c, restarts := s.condition()
 	s.mu.Lock()
-	f, keeper := s.facts, s.exports
+	f, keeper, owner := s.facts, s.exports, s.owner
 	s.mu.Unlock()
 	st := &agentv1.ServerStatus{
 		Serving: serving, Reason: c.reason, Message: c.message, GaneshaRestarts: restarts,
 		Warnings: slices.Clone(s.Warnings), Version: version.Version, ServerId: f.serverID, GaneshaVersion: f.ganesha, KernelVersion: f.kernel, MkfsOptions: f.mkfsOptions,
+		Capabilities: f.capabilities, NfsVersion: f.version, ShareOwner: owner,
+	}
+	if f.capabilities != nil {
+		st.Warnings = append(st.Warnings, missing(f.capabilities)...)
 	}
 	if core == nil {
 		return st
@@ -108,7 +122,9 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	}
 	st.Nodes = core.Access.Announcing()
 	st.GrantedNodes, st.GoneNodes = core.Access.Granted(), core.Access.Gone()
-	st.UnprivilegedNodes = core.Access.Unprivileged()
+	if core.Share == nil { // else the server does not ask for privileged ports on our word
+		st.UnprivilegedNodes = core.Access.Unprivileged()
+	}
 	holds, err := core.Engine.Holdings()
 	if err != nil {
 		// An answer that the server serves and holds nothing could cost the disk.

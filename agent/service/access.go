@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"path"
 	"time"
 
 	"google.golang.org/grpc"
@@ -41,10 +42,11 @@ func caller(ctx context.Context) (access.Caller, error) {
 
 // OpenAccess implements the service.
 func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest) (*agentv1.OpenAccessResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	who, err := caller(ctx)
 	if err != nil {
 		return nil, err
@@ -71,11 +73,19 @@ func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest
 	if err := c.Engine.SyncExports(ctx, append(changed, id)...); err != nil {
 		return nil, toStatus(err)
 	}
+	return c.location(id, who), nil
+}
+
+// location says what a node is to mount.
+func (c *Core) location(id string, who access.Caller) *agentv1.OpenAccessResponse {
+	if c.Share != nil {
+		return &agentv1.OpenAccessResponse{Server: c.Share.Server, Path: path.Join(c.Share.Path, id), MountOptions: c.Share.Options}
+	}
 	option := "noresvport"
 	if who.Privileged() {
 		option = "resvport"
 	}
-	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{option}}, nil
+	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{option}}
 }
 
 // Announce implements the service.
@@ -90,27 +100,52 @@ func (s *Service) Announce(stream grpc.BidiStreamingServer[agentv1.Announcement,
 			disconnected()
 		}
 	}()
+	var first *Core
 	for {
-		a, err := stream.Recv()
+		a, err := s.receive(stream, first)
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
 			return err
 		}
-		c, err := s.ready()
+		c, done, err := s.ready()
 		if err != nil {
 			return err // the node connects again
 		}
-		if err := announce(stream.Context(), c, who, a); err != nil {
+		err = announce(stream.Context(), c, who, a)
+		done()
+		if err != nil {
 			return toStatus(err)
 		}
 		if disconnected == nil {
-			disconnected = c.Access.Connected(who.Node)
+			first, disconnected = c, c.Access.Connected(who.Node)
 		}
 		if err := stream.Send(&agentv1.AnnouncementReply{Generation: a.GetGeneration()}); err != nil {
 			return err
 		}
+	}
+}
+
+// receive waits for the next announcement, or until the core that knows of this stream has ended.
+func (s *Service) receive(stream grpc.BidiStreamingServer[agentv1.Announcement, agentv1.AnnouncementReply], c *Core) (*agentv1.Announcement, error) {
+	if c == nil || c.Ended == nil {
+		return stream.Recv()
+	}
+	type result struct {
+		a   *agentv1.Announcement
+		err error
+	}
+	received := make(chan result, 1)
+	go func() { // ends with the stream
+		a, err := stream.Recv()
+		received <- result{a, err}
+	}()
+	select {
+	case r := <-received:
+		return r.a, r.err
+	case <-c.Ended:
+		return nil, status.Error(codes.Unavailable, "the server's share was lost, and announcements begin anew")
 	}
 }
 
@@ -137,10 +172,11 @@ func announce(ctx context.Context, c *Core, who access.Caller, a *agentv1.Announ
 
 // SetNodeGone implements the service.
 func (s *Service) SetNodeGone(ctx context.Context, req *agentv1.SetNodeGoneRequest) (*agentv1.SetNodeGoneResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	changed, err := c.Access.SetGone(req.GetNode(), req.GetGone(), req.GetFenced())
 	if err != nil {
 		return nil, toStatus(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -20,6 +21,7 @@ var statusCodes = []struct {
 	{engine.ErrExists, codes.AlreadyExists},
 	{engine.ErrBusy, codes.Aborted},
 	{engine.ErrConfirmed, codes.FailedPrecondition},
+	{engine.ErrUnsupported, codes.FailedPrecondition},
 	{access.ErrHeld, codes.FailedPrecondition},
 	{access.ErrGone, codes.PermissionDenied},
 	{engine.ErrNoSpace, codes.ResourceExhausted},
@@ -28,6 +30,12 @@ var statusCodes = []struct {
 	{engine.ErrInvalid, codes.InvalidArgument},
 	{access.ErrInvalid, codes.InvalidArgument},
 	{engine.ErrUnavailable, codes.Unavailable},
+	// The share is full, or the server of a share does not answer, or was lost meanwhile.
+	{unix.ENOSPC, codes.ResourceExhausted},
+	{unix.EDQUOT, codes.ResourceExhausted},
+	{unix.ETIMEDOUT, codes.Unavailable},
+	{unix.ESTALE, codes.Unavailable},
+	{unix.EIO, codes.Unavailable},
 	{context.DeadlineExceeded, codes.DeadlineExceeded},
 	{context.Canceled, codes.Canceled},
 }

@@ -12,10 +12,11 @@ import (
 
 // SetGroup implements the service. A node can only change what it could change through a mount of its own.
 func (s *Service) SetGroup(ctx context.Context, req *agentv1.SetGroupRequest) (*agentv1.SetGroupResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	who, err := caller(ctx)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -20,38 +20,72 @@ import (
 type Core struct {
 	Engine *engine.Engine
 	Access *access.Book
+	// Ended is closed when announcements are to begin anew; nil where they never are.
+	Ended <-chan struct{}
+	// Share is where nodes find the volumes, when that is not where the agent is.
+	Share *Share
+}
+
+// Share is the share of an external server.
+type Share struct {
+	Server  string // DNS name or IP address
+	Path    string // of the directory that holds the volumes, at the server
+	Options []string
 }
 
 // Service answers the agent's calls.
 type Service struct {
 	agentv1.UnimplementedAgentServer
-	core   atomic.Pointer[Core]
 	status func(*Core) *agentv1.ServerStatus
+
+	mu    sync.Mutex
+	core  *Core
+	calls sync.WaitGroup // that work on the core
 }
 
 // New makes a service that answers only GetStatus until Start. status is given nil until then.
 func New(status func(*Core) *agentv1.ServerStatus) *Service { return &Service{status: status} }
 
 // Start lets the service answer everything.
-func (s *Service) Start(c *Core) { s.core.Store(c) }
+func (s *Service) Start(c *Core) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.core = c
+}
 
-// Stop ends that again.
-func (s *Service) Stop() { s.core.Store(nil) }
+// Stop ends that again. Calls in progress go on.
+func (s *Service) Stop() { s.Start(nil) }
 
-func (s *Service) ready() (*Core, error) {
-	if c := s.core.Load(); c != nil {
-		return c, nil
+// Drain returns when the calls are at their end that were in progress when Stop was called. Announcements end, too, of a core that has
+// Ended.
+func (s *Service) Drain() { s.calls.Wait() }
+
+// hold gives a call the core to work on, until done is called; nil while there is none.
+func (s *Service) hold() (c *Core, done func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.core == nil {
+		return nil, func() {}
+	}
+	s.calls.Add(1)
+	return s.core, s.calls.Done
+}
+
+func (s *Service) ready() (c *Core, done func(), err error) {
+	if c, done = s.hold(); c != nil {
+		return c, done, nil
 	}
 	st := s.status(nil)
-	return nil, status.Errorf(codes.Unavailable, "%s: %s", st.GetReason(), st.GetMessage())
+	return nil, nil, status.Errorf(codes.Unavailable, "%s: %s", st.GetReason(), st.GetMessage())
 }
 
 // CreateVolume implements the service.
 func (s *Service) CreateVolume(ctx context.Context, req *agentv1.CreateVolumeRequest) (*agentv1.Volume, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	spec, err := specFrom(req.GetSpec())
 	if err != nil {
 		return nil, toStatus(err)
@@ -68,10 +102,11 @@ func (s *Service) CreateVolume(ctx context.Context, req *agentv1.CreateVolumeReq
 
 // DeleteVolume implements the service.
 func (s *Service) DeleteVolume(ctx context.Context, req *agentv1.DeleteVolumeRequest) (*agentv1.DeleteVolumeResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	if idle := req.GetProvisionalForSeconds(); idle != 0 {
 		err = c.Engine.DeleteProvisional(ctx, req.GetId(), time.Duration(idle)*time.Second)
 	} else {
@@ -85,10 +120,11 @@ func (s *Service) DeleteVolume(ctx context.Context, req *agentv1.DeleteVolumeReq
 
 // ExpandVolume implements the service.
 func (s *Service) ExpandVolume(_ context.Context, req *agentv1.ExpandVolumeRequest) (*agentv1.Volume, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	v, err := c.Engine.Expand(req.GetId(), req.GetBytes(), req.GetLimitBytes())
 	if err != nil {
 		return nil, toStatus(err)
@@ -98,10 +134,11 @@ func (s *Service) ExpandVolume(_ context.Context, req *agentv1.ExpandVolumeReque
 
 // ModifyVolume implements the service.
 func (s *Service) ModifyVolume(ctx context.Context, req *agentv1.ModifyVolumeRequest) (*agentv1.Volume, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	change, err := changeFrom(req)
 	if err != nil {
 		return nil, toStatus(err)
@@ -115,10 +152,11 @@ func (s *Service) ModifyVolume(ctx context.Context, req *agentv1.ModifyVolumeReq
 
 // ConfirmVolumes implements the service.
 func (s *Service) ConfirmVolumes(_ context.Context, req *agentv1.ConfirmVolumesRequest) (*agentv1.ConfirmVolumesResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	for _, id := range req.GetIds() {
 		if err := c.Engine.Confirm(id); err != nil {
 			return nil, toStatus(err)
@@ -138,10 +176,11 @@ func (c *Core) volume(v store.Volume) *agentv1.Volume {
 
 // GetVolume implements the service.
 func (s *Service) GetVolume(_ context.Context, req *agentv1.GetVolumeRequest) (*agentv1.Volume, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	id := req.GetId()
 	if name, ok := req.GetKey().(*agentv1.GetVolumeRequest_Name); ok {
 		id = store.ID(name.Name)
@@ -158,10 +197,11 @@ func (s *Service) GetVolume(_ context.Context, req *agentv1.GetVolumeRequest) (*
 
 // ListVolumes implements the service.
 func (s *Service) ListVolumes(_ context.Context, req *agentv1.ListVolumesRequest) (*agentv1.ListVolumesResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	all := c.Engine.Volumes(req.GetAfterId())
 	if req.GetOnlyProvisional() {
 		all = slices.DeleteFunc(all, func(v store.Volume) bool { return !v.Provisional })
@@ -176,10 +216,11 @@ func (s *Service) ListVolumes(_ context.Context, req *agentv1.ListVolumesRequest
 
 // GetCapacity implements the service.
 func (s *Service) GetCapacity(context.Context, *agentv1.GetCapacityRequest) (*agentv1.Capacity, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	capacity, err := c.Engine.Capacity()
 	if err != nil {
 		return nil, toStatus(err)
@@ -189,10 +230,11 @@ func (s *Service) GetCapacity(context.Context, *agentv1.GetCapacityRequest) (*ag
 
 // GetUsage implements the service.
 func (s *Service) GetUsage(_ context.Context, req *agentv1.GetUsageRequest) (*agentv1.Usage, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	q, err := c.Engine.Usage(req.GetId())
 	if err != nil {
 		return nil, toStatus(fmt.Errorf("volume %q: %w", req.GetId(), err))
@@ -204,5 +246,7 @@ func (s *Service) GetUsage(_ context.Context, req *agentv1.GetUsageRequest) (*ag
 
 // GetStatus implements the service.
 func (s *Service) GetStatus(context.Context, *agentv1.GetStatusRequest) (*agentv1.ServerStatus, error) {
-	return s.status(s.core.Load()), nil
+	c, done := s.hold()
+	defer done()
+	return s.status(c), nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -73,7 +74,8 @@ func TestCodes(t *testing.T) {
 	for err, want := range map[error]codes.Code{
 		engine.ErrNotFound: codes.NotFound, engine.ErrExists: codes.AlreadyExists, engine.ErrBusy: codes.Aborted,
 		engine.ErrNoSpace: codes.ResourceExhausted, engine.ErrOutOfRange: codes.OutOfRange, engine.ErrInvalid: codes.InvalidArgument,
-		engine.ErrUnavailable: codes.Unavailable, engine.ErrConfirmed: codes.FailedPrecondition, access.ErrHeld: codes.FailedPrecondition, access.ErrNotFound: codes.NotFound,
+		engine.ErrUnavailable: codes.Unavailable, engine.ErrUnsupported: codes.FailedPrecondition, unix.ETIMEDOUT: codes.Unavailable,
+		unix.ENOSPC: codes.ResourceExhausted, engine.ErrConfirmed: codes.FailedPrecondition, access.ErrHeld: codes.FailedPrecondition, access.ErrNotFound: codes.NotFound,
 		access.ErrInvalid: codes.InvalidArgument, errors.New("other"): codes.Internal, context.DeadlineExceeded: codes.DeadlineExceeded,
 	} {
 		if got := status.Code(toStatus(fmt.Errorf("with context: %w", err))); got != want {

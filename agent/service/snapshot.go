@@ -18,10 +18,11 @@ func snapshotTo(s store.Snapshot) *agentv1.Snapshot {
 
 // CreateSnapshot implements the service.
 func (s *Service) CreateSnapshot(ctx context.Context, req *agentv1.CreateSnapshotRequest) (*agentv1.Snapshot, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	snap, err := c.Engine.CreateSnapshot(ctx, req.GetName(), req.GetSourceVolumeId())
 	if err != nil {
 		return nil, toStatus(err)
@@ -31,10 +32,11 @@ func (s *Service) CreateSnapshot(ctx context.Context, req *agentv1.CreateSnapsho
 
 // DeleteSnapshot implements the service.
 func (s *Service) DeleteSnapshot(_ context.Context, req *agentv1.DeleteSnapshotRequest) (*agentv1.DeleteSnapshotResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	if err := c.Engine.DeleteSnapshot(req.GetId()); err != nil {
 		return nil, toStatus(err)
 	}
@@ -43,10 +45,11 @@ func (s *Service) DeleteSnapshot(_ context.Context, req *agentv1.DeleteSnapshotR
 
 // ListSnapshots implements the service.
 func (s *Service) ListSnapshots(_ context.Context, req *agentv1.ListSnapshotsRequest) (*agentv1.ListSnapshotsResponse, error) {
-	c, err := s.ready()
+	c, done, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	all := c.Engine.Snapshots(req.GetAfterId(), req.GetSourceVolumeId())
 	if id := req.GetId(); id != "" {
 		all = onlyID(all, id)

@@ -33,7 +33,7 @@ type Export struct {
 	ProjectID uint32 `json:"projectID"`
 }
 
-func (l Layout) exportRecords() string         { return l.meta("exports") }
+func (l Layout) exportRecords() string         { return l.Meta("exports") }
 func (l Layout) exportFile(name string) string { return filepath.Join(l.exportRecords(), name+jsonExt) }
 
 // StaticRoot is the directory below which all static exports lie.
@@ -82,7 +82,7 @@ func (s *Store) RemoveExport(name string) error {
 	return nil
 }
 
-func (l Layout) exportsConfig() string { return l.meta("exports.yaml") }
+func (l Layout) exportsConfig() string { return l.Meta("exports.yaml") }
 
 // KeepExportsConfig keeps the configuration of the exports for a start at which it cannot be read.
 func (s *Store) KeepExportsConfig(text []byte) error {

@@ -12,21 +12,24 @@ const (
 	creatingExt = ".creating"
 	deletingExt = ".deleting"
 
-	dirPerm   = 0o711 // clients' processes on the server walk through, nobody lists
-	metaPerm  = 0o700
-	filePerm  = 0o600
-	ballast   = "ballast"
-	byClaim   = "by-claim"
-	serverKey = "server"
+	dirPerm  = 0o711 // clients' processes on the server walk through, nobody lists
+	metaPerm = 0o700
+	filePerm = 0o600
+	ballast  = "ballast"
+	byClaim  = "by-claim"
+
+	volumesDir = "volumes"
+	serverKey  = "server"
 )
 
-func (l Layout) meta(elem ...string) string {
+// Meta is the directory of records, or something in it.
+func (l Layout) Meta(elem ...string) string {
 	return filepath.Join(append([]string{l.Root, metaDir}, elem...)...)
 }
-func (l Layout) serverFile() string      { return l.meta(serverKey + jsonExt) }
-func (l Layout) volumeRecords() string   { return l.meta("volumes") }
-func (l Layout) snapshotRecords() string { return l.meta("snapshots") }
-func (l Layout) nodeRecords() string     { return l.meta("nodes") }
+func (l Layout) serverFile() string      { return l.Meta(serverKey + jsonExt) }
+func (l Layout) volumeRecords() string   { return l.Meta("volumes") }
+func (l Layout) snapshotRecords() string { return l.Meta("snapshots") }
+func (l Layout) nodeRecords() string     { return l.Meta("nodes") }
 
 // volumeFile is a volume's record. Its name says the state, so that a new state alone costs one rename.
 func (l Layout) volumeFile(id string, s State) string {
@@ -48,16 +51,19 @@ func (l Layout) claimsDir() string               { return filepath.Join(l.Root, 
 func (l Layout) claimLink(ns, pvc string) string { return filepath.Join(l.claimsDir(), ns, pvc) }
 
 // Probe is the directory whose file handle is compared at each start.
-func (l Layout) Probe() string { return l.meta() }
+func (l Layout) Probe() string { return l.Meta() }
 
 // Recovery is where Ganesha keeps its clients' state.
-func (l Layout) Recovery() string { return l.meta("recovery") }
+func (l Layout) Recovery() string { return l.Meta("recovery") }
 
 // Ballast is a file whose removal makes room for records on a full disk.
-func (l Layout) Ballast() string { return l.meta(ballast) }
+func (l Layout) Ballast() string { return l.Meta(ballast) }
+
+// VolumesName is the directory that holds the volumes, below the root.
+func (Layout) VolumesName() string { return volumesDir }
 
 // VolumeDir is what a client sees as /<id>.
-func (l Layout) VolumeDir(id string) string { return filepath.Join(l.Root, "volumes", id) }
+func (l Layout) VolumeDir(id string) string { return filepath.Join(l.Root, volumesDir, id) }
 
 // SnapshotDir holds a snapshot's tree.
 func (l Layout) SnapshotDir(id string) string { return filepath.Join(l.Root, "snapshots", id) }
@@ -94,7 +100,7 @@ func (l Layout) archiveFile(d Discarded) string { return l.ArchiveDir(d) + jsonE
 // directories lists what must exist, parents first. None of them may ever carry PROJINHERIT: renames into it would fail.
 func (l Layout) directories() map[string]uint32 {
 	return map[string]uint32{
-		l.meta(): metaPerm, l.volumeRecords(): metaPerm, l.snapshotRecords(): metaPerm, l.nodeRecords(): metaPerm,
+		l.Meta(): metaPerm, l.volumeRecords(): metaPerm, l.snapshotRecords(): metaPerm, l.nodeRecords(): metaPerm,
 		l.Recovery(): metaPerm, l.exportRecords(): metaPerm, l.StaticRoot(): dirPerm,
 		filepath.Join(l.Root, "volumes"): dirPerm, filepath.Join(l.Root, "snapshots"): metaPerm,
 		filepath.Join(l.Root, "tmp"): metaPerm, l.Trash(): metaPerm, l.Archive(): metaPerm, l.claimsDir(): metaPerm,

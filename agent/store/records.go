@@ -126,6 +126,7 @@ type Server struct {
 	FilesystemID  string `json:"filesystemID"`          // UUID of the file system, part of every file handle
 	MkfsOptions   string `json:"mkfsOptions"`           // name of the option set that the disk was formatted with
 	ProbeHandle   string `json:"probeHandle,omitempty"` // NFS file handle of the directory of records: clients' handles are valid as long as it is
+	Owner         string `json:"owner,omitempty"`       // of an external server's share: who may write to it
 	NextExportID  uint16 `json:"nextExportID"`
 	NextProjectID uint32 `json:"nextProjectID"`
 }

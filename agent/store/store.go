@@ -35,6 +35,7 @@ type Store struct {
 type Init struct {
 	FilesystemID string // UUID
 	MkfsOptions  string
+	Owner        string // of an external server's share; empty for a disk
 }
 
 // Open reads the disk that is mounted on root, and makes the layout on a new one. It returns ErrNewerFormat and
@@ -54,7 +55,7 @@ func Open(root string, first Init) (*Store, error) {
 	if err := s.makeDirectories(); err != nil {
 		return nil, err
 	}
-	removeLeftOvers(s.meta())
+	removeLeftOvers(s.Meta())
 	removeLeftOvers(s.Archive())
 	if s.volumes, err = s.readVolumes(); err != nil {
 		return nil, err
@@ -76,15 +77,30 @@ func Open(root string, first Init) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) initialize(first Init) error {
-	entries, err := os.ReadDir(s.Root)
+// serversOwn are directories that NFS servers show in a share that is empty.
+var serversOwn = map[string]bool{"lost+found": true, ".snapshot": true}
+
+// checkEmpty returns ErrForeign where something lies that is neither ours nor one of the others.
+func checkEmpty(root string, others map[string]bool) error {
+	entries, err := os.ReadDir(root)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != metaDir {
+		if e.Name() != metaDir && !others[e.Name()] {
 			return fmt.Errorf("%w: %q", ErrForeign, e.Name())
 		}
+	}
+	return nil
+}
+
+func (s *Store) initialize(first Init) error {
+	var others map[string]bool
+	if first.Owner != "" {
+		others = serversOwn
+	}
+	if err := checkEmpty(s.Root, others); err != nil {
+		return err
 	}
 	random := make([]byte, 10)
 	if _, err := rand.Read(random); err != nil {
@@ -95,10 +111,11 @@ func (s *Store) initialize(first Init) error {
 		ServerID:      "nfs-" + strings.ToLower(base32.StdEncoding.EncodeToString(random)),
 		FilesystemID:  first.FilesystemID,
 		MkfsOptions:   first.MkfsOptions,
+		Owner:         first.Owner,
 		NextExportID:  1,
 		NextProjectID: 1,
 	}
-	if err := os.MkdirAll(s.meta(), metaPerm); err != nil {
+	if err := os.MkdirAll(s.Meta(), metaPerm); err != nil {
 		return err
 	}
 	return s.write(s.serverFile(), s.server)

@@ -163,7 +163,7 @@ func TestRepairClaims(t *testing.T) {
 func TestHalfWrittenFilesAreRemoved(t *testing.T) {
 	root := t.TempDir()
 	s := openStore(t, root)
-	left := []string{filepath.Join(s.meta(), ".server.json123"), filepath.Join(s.Archive(), ".x.1.1.json123")}
+	left := []string{filepath.Join(s.Meta(), ".server.json123"), filepath.Join(s.Archive(), ".x.1.1.json123")}
 	for _, path := range left {
 		if err := os.WriteFile(path, []byte("half"), 0o600); err != nil {
 			t.Fatal(err)

@@ -17,8 +17,8 @@ const (
 	copyThreads = 16
 )
 
-// CopyTree makes a copy of a directory that shares all data with it, charged to a project without a limit. The target must not
-// exist. Kept are ownership, modes, times, extended attributes, ACLs, hard links, holes, symbolic links, pipes and sockets; no link
+// CopyTree makes a copy of a directory that shares all data with it, charged to a project without a limit, or to none (0). The target
+// must not exist. Kept are ownership, modes, times, extended attributes, ACLs, hard links, holes, symbolic links, pipes and sockets; no link
 // is followed and no mount crossed. Device nodes are left out: nothing behind NFS can use them; so are the flags of chattr: no client
 // can set them. Each file is as it was at one moment; two files need not be of the same moment. report is called, by one goroutine,
 // with the number of entries seen so far.

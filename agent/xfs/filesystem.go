@@ -3,6 +3,8 @@ package xfs
 import (
 	"errors"
 	"fmt"
+	"math"
+	"math/bits"
 	"os"
 	"unsafe"
 
@@ -40,7 +42,16 @@ func (f *Filesystem) Space() (total, used int64, err error) {
 	if err := unix.Fstatfs(int(f.root.Fd()), &s); err != nil {
 		return 0, 0, fmt.Errorf("statfs: %w", err)
 	}
-	return int64(s.Blocks) * s.Bsize, int64(s.Blocks-s.Bfree) * s.Bsize, nil
+	return product(s.Blocks, s.Bsize), product(s.Blocks-s.Bfree, s.Bsize), nil
+}
+
+// product is the number of bytes in some blocks. Some NFS servers say that they have more than a number holds.
+func product(blocks uint64, size int64) int64 {
+	high, low := bits.Mul64(blocks, uint64(size))
+	if high > 0 || low > math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return int64(low)
 }
 
 // Quota is what a project may take and has taken. A limit of 0 is none.

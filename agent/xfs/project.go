@@ -32,8 +32,11 @@ func ioctlAttributes(f *os.File, request uintptr, a *fileAttributes) error {
 	return nil
 }
 
-// setProject charges an empty directory, and all that will come into it, to a project.
+// setProject charges an empty directory, and all that will come into it, to a project; 0 is none.
 func setProject(dir *os.File, project uint32) error {
+	if project == 0 {
+		return nil
+	}
 	var a fileAttributes
 	if err := ioctlAttributes(dir, getXattr, &a); err != nil {
 		return fmt.Errorf("read attributes of %s: %w", dir.Name(), err)
@@ -51,7 +54,7 @@ func setProject(dir *os.File, project uint32) error {
 
 // Root is how the root directory of a volume begins.
 type Root struct {
-	Project  uint32
+	Project  uint32 // 0 is none: the file system has no project quota
 	Mode     uint32 // permission bits, setuid, setgid, sticky
 	UID, GID uint32
 }

@@ -116,11 +116,16 @@ func (n *Node) NodeGetVolumeStats(ctx context.Context, req *csi.NodeGetVolumeSta
 		if status.Code(err) == codes.NotFound && !isExport(v) {
 			return nil, status.Errorf(codes.NotFound, "volume %s does not exist any more: %v", v, err)
 		}
-		// One question a server: where it is dead, each holds a process for seconds.
-		if !n.looks.TryAcquire(v.Shard.String()) {
+		// One question a server: where it is dead, each holds a process for seconds. An agent that does not know what volumes of an external
+		// server take says so only while that server answers.
+		look := v.Shard.String()
+		if status.Code(err) == codes.FailedPrecondition {
+			look = v.String()
+		}
+		if !n.looks.TryAcquire(look) {
 			return nil, status.Errorf(codes.Unavailable, "%v; another call is asking the file system", err)
 		}
-		defer n.looks.Release(v.Shard.String())
+		defer n.looks.Release(look)
 		logr.FromContextOrDiscard(ctx).V(1).Info("Asking the file system instead of the agent", "reason", err.Error())
 		if usage, err = n.filesystemUsage(ctx, req.GetVolumePath()); err != nil {
 			return nil, toStatus(err)

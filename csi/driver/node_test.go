@@ -388,6 +388,14 @@ func TestStats(t *testing.T) {
 	f.agents[0].Before(func(string) error { return status.Error(codes.NotFound, "no such volume") })
 	_, err := stats(c.target)
 	wantCode(t, err, codes.NotFound)
+	f.agents[0].Before(func(string) error {
+		return status.Error(codes.FailedPrecondition, "an external server's share does not say")
+	})
+	f.node.looks.TryAcquire(volumeidOf(t, c).Shard.String()) // another volume's
+	if resp, err := stats(c.target); err != nil || resp.GetUsage()[0].GetTotal() != 1000 {
+		t.Errorf("of an external server: %v, %v", resp, err)
+	}
+	f.node.looks.Release(volumeidOf(t, c).Shard.String())
 	f.agents[0].Before(nil)
 	f.stop[0]()
 	if resp, err := stats(c.target); err != nil || resp.GetUsage()[0].GetTotal() != 1000 {

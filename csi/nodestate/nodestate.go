@@ -226,9 +226,12 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 	defer s.mu.Unlock()
 	var changed []volumeid.Shard
 	for handle, v := range s.volumes {
+		held := func(l Lingering) bool {
+			return slices.Contains(filesystems, l.Filesystem) && !s.taken(l.Filesystem.Device, handle, mounts)
+		}
 		mounted := isMounted(v, mounts)
 		if mounted && v.Lingering == nil {
-			narrowed, err := s.dropFormer(v, filesystems)
+			narrowed, err := s.dropFormer(v, held)
 			if err != nil {
 				return changed, err
 			}
@@ -239,7 +242,7 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 		if mounted || v.Lingering == nil && !all {
 			continue
 		}
-		if slices.ContainsFunc(s.lingering(v), func(l Lingering) bool { return slices.Contains(filesystems, l.Filesystem) }) {
+		if slices.ContainsFunc(s.lingering(v), held) {
 			if err := s.unmounted(v); err != nil {
 				return changed, err
 			}
@@ -255,9 +258,9 @@ func (s *Store) Reconcile(m mount.Mounter, all bool) ([]volumeid.Shard, error) {
 
 // dropFormer strikes out the former file systems of a mounted volume that the kernel does not hold any more, and says whether that makes
 // its grant read-only. One that the mount shares with a former one stays as long as the mount does.
-func (s *Store) dropFormer(v Volume, held []mount.Filesystem) (narrowed bool, err error) {
+func (s *Store) dropFormer(v Volume, held func(Lingering) bool) (narrowed bool, err error) {
 	now := v
-	now.Former = slices.DeleteFunc(s.lingering(v), func(l Lingering) bool { return !slices.Contains(held, l.Filesystem) })
+	now.Former = slices.DeleteFunc(s.lingering(v), func(l Lingering) bool { return !held(l) })
 	if len(now.Former) == len(v.Former) {
 		return false, nil
 	}
@@ -266,6 +269,22 @@ func (s *Store) dropFormer(v Volume, held []mount.Filesystem) (narrowed bool, er
 	}
 	s.volumes[v.Handle] = now
 	return v.Grant().GetReadOnly() != now.Grant().GetReadOnly(), nil
+}
+
+// taken reports whether a device is that of another volume's mount now. The volumes of an external server's share are one file system
+// to the server, so that the kernel's list does not tell one's from another's that was given the same number.
+func (s *Store) taken(device, handle string, mounts []mount.Mount) bool {
+	return slices.ContainsFunc(mounts, func(m mount.Mount) bool {
+		if m.Device != device || !m.IsNFS() {
+			return false
+		}
+		for other, v := range s.volumes {
+			if other != handle && v.Source == m.Source && v.StagingPath == m.Target {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 func isMounted(v Volume, mounts []mount.Mount) bool {

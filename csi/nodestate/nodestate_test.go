@@ -166,6 +166,40 @@ func TestLingeringFilesystemKeepsItsVolume(t *testing.T) {
 	}
 }
 
+// The volumes of an external server's share are one file system to it. One that is unmounted does not linger for as long as another is
+// mounted that the kernel has given its number.
+func TestLingeringEndsWhenAnotherVolumeHasTheDevice(t *testing.T) {
+	s := open(t, t.TempDir(), boot, start)
+	m := &fake.Mounter{}
+	mounted := func(handle, path string) mount.Filesystem {
+		v := begin(t, s, handle)
+		if err := m.NFS(t.Context(), mount.NFS{Address: "10.0.0.1", Path: path, Target: v.StagingPath}); err != nil {
+			t.Fatal(err)
+		}
+		mounts, err := m.Mounts()
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, _ := mount.At(mounts, v.StagingPath)
+		if err := s.Update(handle, func(v *Volume) { v.Source = at.Source }); err != nil {
+			t.Fatal(err)
+		}
+		return mount.Filesystem{Device: at.Device, FSID: "1:2"}
+	}
+	held := mounted(handleB, "/share/volumes/bbbbbbbbbbbbbbbb")
+	m.Hold(held)
+	begin(t, s, handleA)
+	if err := s.Linger(handleA, held); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := s.Reconcile(m, false); err != nil || !slices.Equal(changed, []volumeid.Shard{shard0}) {
+		t.Errorf("Reconcile = %v, %v", changed, err)
+	}
+	if _, ok := s.Get(handleB); !ok {
+		t.Error("the other volume is gone")
+	}
+}
+
 func TestRebootEndsLingering(t *testing.T) {
 	dir := t.TempDir()
 	held := mount.Filesystem{Device: "0:50", FSID: "1:2"}

@@ -25,29 +25,43 @@ const (
 
 // Agent is a running agent, the whole process with its children.
 type Agent struct {
-	host *Host
-	cmd  *exec.Cmd
-	log  *os.File
-	done chan struct{}
+	host   *Host
+	data   string // where its disk is mounted, seen from outside
+	health string // address of its health server
+	cmd    *exec.Cmd
+	log    *os.File
+	done   chan struct{}
 }
 
 // Start starts an agent and does not wait for it to serve. At the end of the test it is killed, its disk is unmounted, and its log
 // is shown if the test failed.
 func (h *Host) Start(tb testing.TB, c config.Config) *Agent {
 	tb.Helper()
+	return h.start(tb, c, "/run/agent.yaml", fmt.Sprintf("127.0.0.1:%d", names.PortAgentHealth))
+}
+
+// StartSecond starts an agent beside another. Only its health server can be asked.
+func (h *Host) StartSecond(tb testing.TB, c config.Config) *Agent {
+	tb.Helper()
+	const listen, health = "127.0.0.1:19060", "127.0.0.1:19061"
+	return h.start(tb, c, "/run/second.yaml", health, "--listen="+listen, "--health-address="+health)
+}
+
+func (h *Host) start(tb testing.TB, c config.Config, file, health string, flags ...string) *Agent {
+	tb.Helper()
 	text, err := c.Marshal()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := os.WriteFile(h.Path("/run/agent.yaml"), text, 0o600); err != nil {
+	if err := os.WriteFile(h.Path(file), text, 0o600); err != nil {
 		tb.Fatal(err)
 	}
 	log, err := os.CreateTemp(h.Path("/tmp"), "agent-*.log")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	a := &Agent{host: h, log: log, done: make(chan struct{})}
-	a.cmd = exec.Command(binaryPath, "agent", "--config=/run/agent.yaml", "--exports="+exportsFile, "--tls-dir="+tlsDir, "--run-dir="+runDir, "--verbose")
+	a := &Agent{host: h, data: h.Path(c.DataDir), health: health, log: log, done: make(chan struct{})}
+	a.cmd = exec.Command(binaryPath, append([]string{"agent", "--config=" + file, "--exports=" + exportsFile, "--tls-dir=" + tlsDir, "--run-dir=" + runDir, "--verbose"}, flags...)...)
 	a.cmd.Path = binaryPath
 	a.cmd.Err = nil // it was looked for outside of the chroot
 	a.cmd.Dir = "/"
@@ -68,7 +82,7 @@ func (h *Host) Start(tb testing.TB, c config.Config) *Agent {
 func (a *Agent) cleanUp(tb testing.TB) {
 	tb.Helper()
 	a.Kill()
-	_ = unix.Unmount(a.host.DataDir(), unix.MNT_DETACH)
+	_ = unix.Unmount(a.data, unix.MNT_DETACH)
 	if tb.Failed() {
 		tb.Logf("agent's log:\n%s", a.Log())
 	}
@@ -143,7 +157,7 @@ func (a *Agent) WaitServing(tb testing.TB) {
 
 // Get asks the agent's health server.
 func (a *Agent) Get(path string) (code int, body string) {
-	resp, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", names.PortAgentHealth, path))
+	resp, err := http.Get(fmt.Sprintf("http://%s%s", a.health, path))
 	if err != nil {
 		return 0, err.Error()
 	}

@@ -142,6 +142,14 @@ func (h *Host) Config(device string) config.Config {
 	}
 }
 
+// External is a configuration for an agent that works on a share of another server.
+func (*Host) External(x config.External) config.Config {
+	return config.Config{Backend: backend, DataDir: "/run/share", External: &x}
+}
+
+// Root is the root directory of the server image.
+func (h *Host) Root() string { return h.root }
+
 // Wipe makes a disk blank.
 func Wipe(tb testing.TB, device string) {
 	tb.Helper()

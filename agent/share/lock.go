@@ -1,0 +1,93 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nfs-operator/nfs-operator/agent/store"
+)
+
+// The agent's lock on the share is one of the server's: it is free as soon as the process is gone and the client's kernel could say so,
+// and else when the client's lease has ended. Two agents of one backend exist when the node of the first is cut off from its cluster.
+const (
+	watchInterval = 2 * time.Second
+	// watchPatience is how long the server may take to answer one read. It is well below the leases of servers (90 s is usual, 30 s short): an
+	// agent that is cut off stops before another can have its lock.
+	watchPatience = 10 * time.Second
+	lockTextBytes = 512
+)
+
+// lock takes the lock of a share, and writes down who holds it. The file is read and written past all caches: only so does a read ask
+// the server, and fail when the lock is lost.
+func lock(l store.Layout, holder string) (*os.File, error) {
+	if err := os.Mkdir(l.Meta(), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return nil, failed(fmt.Errorf("make a directory on the share: %w", err))
+	}
+	f, err := os.OpenFile(l.Lock(), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_DIRECT, 0o600)
+	if err != nil {
+		return nil, failed(fmt.Errorf("open the lock: %w", err))
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		err = lockError(f, err)
+		_ = f.Close()
+		return nil, err
+	}
+	text := make([]byte, lockTextBytes)
+	copy(text[:lockTextBytes-1], holder)
+	if _, err := f.WriteAt(text, 0); err != nil {
+		_ = f.Close()
+		return nil, failed(fmt.Errorf("write the lock: %w", err))
+	}
+	return f, nil
+}
+
+func lockError(f *os.File, err error) error {
+	if !errors.Is(err, unix.EWOULDBLOCK) {
+		return failed(fmt.Errorf("lock the share: %w", err))
+	}
+	text := make([]byte, lockTextBytes)
+	n, _ := f.ReadAt(text, 0) // for people
+	holder, _, _ := strings.Cut(string(text[:n]), "\x00")
+	return Error{Locked, fmt.Errorf("another agent of this backend works on the share: %.200q. This one goes on when that one has ended; "+
+		"when its node died, that takes as long as the server's lease", holder)}
+}
+
+// Watch returns when the share is lost: its server does not answer, or the lock is not ours any more; nil when the context has ended.
+func (s *Share) Watch(ctx context.Context) error {
+	text := make([]byte, lockTextBytes)
+	for {
+		done := make(chan error, 1)
+		go func() {
+			_, err := s.lock.ReadAt(text, 0)
+			done <- err
+		}()
+		select {
+		case err := <-done:
+			if err != nil {
+				return watchError(err)
+			}
+		case <-time.After(watchPatience):
+			return Error{Unreachable, fmt.Errorf("the server has not answered for %s", watchPatience)}
+		case <-ctx.Done():
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(watchInterval):
+		}
+	}
+}
+
+func watchError(err error) error {
+	if errors.Is(err, unix.EIO) {
+		err = fmt.Errorf("the lock is lost, for the server has not heard of this agent for longer than its lease: %w", err)
+	}
+	return failed(fmt.Errorf("look at the share: %w", err))
+}

@@ -1,0 +1,168 @@
+// Package share is the share of an NFS server that exists elsewhere, as a place for volumes: mounting it, making sure that it is the
+// right one and nobody else's, finding out what it can do, and noticing when it is lost. What is done on it then is the engine's, as on
+// a disk of our own.
+package share
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/nfs-operator/nfs-operator/agent/config"
+	"github.com/nfs-operator/nfs-operator/agent/store"
+	"github.com/nfs-operator/nfs-operator/agent/xfs"
+	"github.com/nfs-operator/nfs-operator/csi/mount"
+)
+
+// Mounter is what a share needs of mount.Mounter.
+type Mounter interface {
+	NFS(ctx context.Context, m mount.NFS) error
+	Unmount(ctx context.Context, target string) error
+	Detach(ctx context.Context, target string, force bool) error
+	Mounts() ([]mount.Mount, error)
+}
+
+// Resolver finds the addresses of a DNS name; net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+const (
+	resolveTimeout = 5 * time.Second
+	mountTimeout   = 25 * time.Second
+	unmountTimeout = 5 * time.Second
+)
+
+// Place is where a share is, and where to mount it.
+type Place struct {
+	Config   config.External
+	Dir      string // where it is mounted
+	Mounter  Mounter
+	Resolver Resolver
+	Holder   string // this agent, for people who find the lock held
+}
+
+// Share is a share in use: mounted, ours, and locked. It is a file system without quotas.
+type Share struct {
+	Filesystem
+
+	Store *store.Store
+	// Version of NFS that was agreed on.
+	Version string
+	// Reflink tells whether files can be cloned; Xattrs, whether they can have extended attributes of users.
+	Reflink, Xattrs bool
+
+	place Place
+	lock  *os.File
+}
+
+// Open mounts a share and takes it into use. An error is an Error where a person can do something about it. owner is who the share
+// belongs to as far as is known, also with an error.
+func Open(ctx context.Context, p Place) (s *Share, owner string, err error) {
+	s = &Share{place: p}
+	if s.Version, err = p.mount(ctx); err != nil {
+		return nil, "", err
+	}
+	if owner, err = s.use(); err != nil {
+		if closing := s.Close(); closing != nil {
+			err = fmt.Errorf("%w; %w", err, closing)
+		}
+		return nil, owner, err
+	}
+	return s, owner, nil
+}
+
+// use does all that comes behind the mount. Nothing is written before the share is known to be ours, and nothing but the lock before that
+// is held.
+func (s *Share) use() (owner string, err error) {
+	dir, c := s.place.Dir, s.place.Config
+	found, exists, err := store.Identify(dir)
+	if err := identified(c, found, exists, err); err != nil {
+		return found.Owner, err
+	}
+	if s.lock, err = lock(store.Layout{Root: dir}, s.place.Holder); err != nil {
+		return found.Owner, err
+	}
+	if err := s.probe(store.Layout{Root: dir}); err != nil {
+		return found.Owner, err
+	}
+	if err := os.Chown(store.Layout{Root: dir}.Meta(), 0, 0); err != nil { // made while the server took root for another user
+		return found.Owner, failed(err)
+	}
+	if s.Store, err = store.Open(dir, store.Init{Owner: c.Owner}); err != nil {
+		return found.Owner, identified(c, store.Server{}, false, err)
+	}
+	if err := s.Store.Claim(c.Owner, c.TakeOver); err != nil { // somebody was quicker, between the look and the lock
+		return s.Store.Server().Owner, ownedError(c, s.Store.Server().Owner)
+	}
+	fs, err := xfs.Use(dir)
+	if err != nil {
+		return c.Owner, failed(err)
+	}
+	s.Filesystem = Filesystem{fs}
+	return c.Owner, nil
+}
+
+// Abandon takes the share out of sight, and fails what still waits for its server, so that calls in progress come to an end.
+func (s *Share) Abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), unmountTimeout)
+	defer cancel()
+	_ = s.place.Mounter.Detach(ctx, s.place.Dir, true) // Close says what is wrong
+}
+
+// Close gives the lock back and unmounts. Nothing may use the share any more.
+func (s *Share) Close() error {
+	var failed []error
+	if s.Filesystem.Filesystem != nil {
+		failed = append(failed, s.Filesystem.Close())
+	}
+	if s.lock != nil {
+		_ = s.lock.Close() // a dead server never hears of it: its lease ends the lock
+	}
+	return errors.Join(append(failed, s.place.unmount())...)
+}
+
+// unmount takes away all that is mounted at the place: also what an agent that was killed has left.
+func (p Place) unmount() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*unmountTimeout)
+	defer cancel()
+	for {
+		mounts, err := p.Mounter.Mounts()
+		if err != nil {
+			return err
+		}
+		if _, ok := mount.At(mounts, p.Dir); !ok {
+			return nil
+		}
+		plain, cancelPlain := context.WithTimeout(ctx, unmountTimeout)
+		err = p.Mounter.Unmount(plain, p.Dir)
+		cancelPlain()
+		if err != nil {
+			err = p.Mounter.Detach(ctx, p.Dir, true)
+		}
+		if err != nil {
+			return fmt.Errorf("unmount the share: %w", err)
+		}
+	}
+}
+
+// resolve finds the server's address.
+func (p Place) resolve(ctx context.Context) (string, error) {
+	if address, err := netip.ParseAddr(p.Config.Server); err == nil {
+		return address.Unmap().String(), nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
+	defer cancel()
+	addresses, err := p.Resolver.LookupNetIP(ctx, "ip", p.Config.Server)
+	if err == nil && len(addresses) == 0 {
+		err = &net.DNSError{Err: "no address", Name: p.Config.Server}
+	}
+	if err != nil {
+		return "", Error{Unreachable, fmt.Errorf("find the NFS server: %w", err)}
+	}
+	return addresses[0].Unmap().String(), nil
+}

@@ -1,0 +1,52 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// ErrOwned means that a share belongs to somebody else.
+var ErrOwned = errors.New("share belongs to somebody else")
+
+// Identify reads the record of the disk, or share, as a whole, without touching anything. found is false on a new one. It returns
+// ErrNewerFormat and ErrForeign where Open would for a share.
+func Identify(root string) (s Server, found bool, err error) {
+	text, err := os.ReadFile(Layout{Root: root}.serverFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return Server{}, false, checkEmpty(root, serversOwn)
+	}
+	if err == nil {
+		s, err = decodeServer(text)
+	}
+	if err != nil {
+		return Server{}, false, fmt.Errorf("read the record of the server: %w", err)
+	}
+	return s, true, nil
+}
+
+// Claim makes sure that the share belongs to an owner: that it says so, or that it names the one from whom it is taken over. Else it is
+// ErrOwned, also for what nobody has claimed: somebody has copied a server's disk there.
+func (s *Store) Claim(owner, takeOver string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch s.server.Owner {
+	case owner:
+		return nil
+	case takeOver:
+		if takeOver == "" {
+			break
+		}
+		server := s.server
+		server.Owner = owner
+		if err := s.write(s.serverFile(), server); err != nil {
+			return err
+		}
+		s.server = server
+		return nil
+	}
+	return fmt.Errorf("%w: %q", ErrOwned, s.server.Owner)
+}
+
+// Lock is a file whose lock the one holds that may write.
+func (l Layout) Lock() string { return l.Meta("lock") }

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestShareBelongsToItsOwner(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"lost+found", ".snapshot", metaDir} {
+		if err := os.Mkdir(filepath.Join(root, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, found, err := Identify(root); found || err != nil {
+		t.Errorf("a new share: %v, %v", found, err)
+	}
+	s, err := Open(root, Init{Owner: "one"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := s.Server().ServerID
+	for _, try := range []struct {
+		owner, takeOver string
+		want            error
+		left            string
+	}{
+		{"one", "", nil, "one"}, {"two", "", ErrOwned, "one"}, {"two", "three", ErrOwned, "one"},
+		{"two", "one", nil, "two"}, {"two", "one", nil, "two"}, {"one", "", ErrOwned, "two"},
+	} {
+		if err := s.Claim(try.owner, try.takeOver); !errors.Is(err, try.want) {
+			t.Errorf("%+v: %v", try, err)
+		}
+		if got, found, err := Identify(root); err != nil || !found || got.Owner != try.left || got.ServerID != id {
+			t.Errorf("%+v: share says %+v, %v", try, got, err)
+		}
+		if s, err = Open(root, Init{Owner: try.owner}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A disk that was copied to a share has no owner: nobody takes it by saying nothing.
+func TestShareWithoutOwnerIsNobodys(t *testing.T) {
+	s := openStore(t, t.TempDir())
+	if err := s.Claim("one", ""); !errors.Is(err, ErrOwned) {
+		t.Errorf("claimed: %v", err)
+	}
+}
+
+func TestShareWithOthersDataIsForeign(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "homes"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Identify(root); !errors.Is(err, ErrForeign) {
+		t.Errorf("identify: %v", err)
+	}
+	if _, err := Open(root, Init{Owner: "one"}); !errors.Is(err, ErrForeign) {
+		t.Errorf("open: %v", err)
+	}
+	disk := t.TempDir()
+	if err := os.Mkdir(filepath.Join(disk, ".snapshot"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(disk, Init{FilesystemID: "uuid"}); !errors.Is(err, ErrForeign) {
+		t.Errorf("a disk of our own: %v", err)
+	}
+}
