@@ -9,8 +9,31 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
+// ErrKept is returned for a deleted volume whose data were kept, when nobody has said that it is to come back.
+var ErrKept = fmt.Errorf("%w: it was deleted, and its data were kept; to bring it back, write volumeAttributes {reattach: \"true\"} into its PersistentVolume", ErrNotFound)
+
+// CheckKept returns ErrKept for a deleted volume whose data were kept: a node that is late must not bring back what was deleted.
+func (e *Engine) CheckKept(id string) error {
+	v, ok := e.Store.Volume(id)
+	if ok && v.State != store.StateRetained || !store.ValidID(id) {
+		return nil
+	}
+	kept := ok
+	if !kept {
+		newest, err := e.newestArchived(id)
+		if err != nil {
+			return err
+		}
+		kept = newest.ProjectID != 0
+	}
+	if kept {
+		return fmt.Errorf("volume %s: %w", id, ErrKept)
+	}
+	return nil
+}
+
 // Reattach puts a deleted volume whose data were kept, retained or archived, back into service under its old id: somebody has written a
-// PersistentVolume with its handle by hand, and a node stages it. Of several archived under one id the newest comes back. A volume that
+// PersistentVolume with its handle and the attribute that says so by hand, and a node stages it. Of several archived under one id the newest comes back. A volume that
 // is in service stays as it is; ErrNotFound where nothing was kept.
 //
 // The record is retained while the data are on their way, so that a crash loses nothing: the start-up scan moves them, and the call
@@ -54,15 +77,9 @@ func (e *Engine) Reattach(ctx context.Context, id string) error {
 
 // unarchive writes the record of an archived volume back, as that of a retained one.
 func (e *Engine) unarchive(id string) (store.Volume, error) {
-	archive, err := e.Store.ListArchive()
+	newest, err := e.newestArchived(id)
 	if err != nil {
 		return store.Volume{}, err
-	}
-	var newest store.Discarded
-	for _, d := range archive {
-		if d.ID == id && d.ProjectID > newest.ProjectID {
-			newest = d
-		}
 	}
 	if newest.ProjectID == 0 {
 		return store.Volume{}, fmt.Errorf("volume %s: %w", id, ErrNotFound)
@@ -84,6 +101,17 @@ func (e *Engine) unarchive(id string) (store.Volume, error) {
 	}
 	v.State = store.StateRetained
 	return v, e.Store.PutVolume(v)
+}
+
+// newestArchived is what was archived last under an id, with project 0 when nothing was.
+func (e *Engine) newestArchived(id string) (newest store.Discarded, err error) {
+	archive, err := e.Store.ListArchive()
+	for _, d := range archive {
+		if d.ID == id && d.ProjectID > newest.ProjectID {
+			newest = d
+		}
+	}
+	return newest, err
 }
 
 // fetchArchived moves a volume's data from the archive to their place, if they lie there.

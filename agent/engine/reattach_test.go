@@ -54,6 +54,29 @@ func TestADeletedVolumeThatWasKeptComesBack(t *testing.T) {
 	}
 }
 
+func TestWhatWasKeptComesBackOnlyWhenItIsMeant(t *testing.T) {
+	f := newFixture(t)
+	for _, policy := range []store.OnDelete{store.OnDeleteRetain, store.OnDeleteArchive} {
+		v := f.kept("pvc-"+string(policy), policy, "data")
+		wantError(t, f.CheckKept(v.ID), ErrKept)
+		wantError(t, f.CheckKept(v.ID), ErrNotFound)
+		if _, err := f.Volume(v.ID); err == nil {
+			t.Error("it is in service")
+		}
+		if err := f.Reattach(t.Context(), v.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.CheckKept(v.ID); err != nil {
+			t.Errorf("in service: %v", err)
+		}
+	}
+	for _, id := range []string{store.ID("never"), f.kept("gone", store.OnDeleteDelete, "data").ID, "../../etc", "e-static"} {
+		if err := f.CheckKept(id); err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+}
+
 func TestReattachTakesTheNewestAndNothingElse(t *testing.T) {
 	f := newFixture(t)
 	f.kept("pvc-1", store.OnDeleteArchive, "older")

@@ -53,8 +53,11 @@ func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest
 	}
 	id := req.GetGrant().GetVolumeId()
 	client := access.Client{BootID: req.GetClient().GetBootId(), Addresses: req.GetClient().GetAddresses()}
-	// A deleted volume whose data were kept comes back when a node stages it: a PersistentVolume names it again.
-	if err := c.Engine.Reattach(ctx, id); err != nil {
+	comeBack := c.Engine.Reattach
+	if !req.GetReattach() {
+		comeBack = func(_ context.Context, id string) error { return c.Engine.CheckKept(id) }
+	}
+	if err := comeBack(ctx, id); err != nil {
 		return nil, toStatus(err)
 	}
 	// A volume that was staged once is never swept.

@@ -452,3 +452,18 @@ func TestUncertainCodes(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyAPersistentVolumeThatSaysSoBringsADeletedVolumeBack(t *testing.T) {
+	f := newFixture(t)
+	request := stageRequest(f.claim(t, "a", rwx))
+	for value, want := range map[string]bool{"": false, "false": false, "true": true} {
+		request.VolumeContext = map[string]string{"reattach": value, "storage.kubernetes.io/csiProvisionerIdentity": "x"}
+		if s, err := parseStage(request); err != nil || s.reattach != want {
+			t.Errorf("%q: %v, %v", value, s.reattach, err)
+		}
+	}
+	request.VolumeContext = map[string]string{"reattach": "yes"}
+	if _, err := parseStage(request); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("yes: %v", err)
+	}
+}

@@ -36,7 +36,12 @@ type stage struct {
 	readOnly   bool
 	singleNode bool
 	group      *uint32 // that is to read and write the volume
+	reattach   bool    // a deleted volume whose data were kept is to come back
 }
+
+// reattachAttribute in a PersistentVolume's volumeAttributes says that a deleted volume is to come back. No volume gets it from its creation:
+// it is the only thing in a volume's context that is read.
+const reattachAttribute = "reattach"
 
 func parseStage(req *csi.NodeStageVolumeRequest) (stage, error) {
 	if req.GetVolumeId() == "" {
@@ -60,8 +65,17 @@ func parseStage(req *csi.NodeStageVolumeRequest) (stage, error) {
 	if s.readOnly {
 		s.flags = append(slices.Clone(s.flags), "ro") // whatever the user's options say
 	}
-	s.group, err = parseGroup(req.GetVolumeCapability(), v, s.readOnly)
-	return s, err
+	if s.group, err = parseGroup(req.GetVolumeCapability(), v, s.readOnly); err != nil {
+		return stage{}, err
+	}
+	switch reattach := req.GetVolumeContext()[reattachAttribute]; reattach {
+	case "", "false":
+	case "true":
+		s.reattach = true
+	default:
+		return stage{}, invalid("volumeAttributes: %s is %.50q, not true or false", reattachAttribute, reattach)
+	}
+	return s, nil
 }
 
 func (s stage) record() nodestate.Volume {
@@ -185,7 +199,7 @@ func (n *Node) openAccess(ctx context.Context, agent agents.Connection, s stage,
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	opened, err := agent.Client.OpenAccess(ctx, &agentv1.OpenAccessRequest{Client: client, Grant: record.Grant()})
+	opened, err := agent.Client.OpenAccess(ctx, &agentv1.OpenAccessRequest{Client: client, Grant: record.Grant(), Reattach: s.reattach})
 	if err != nil {
 		return mount.NFS{}, agentError(s.volume.Shard, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/codes"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/store"
@@ -67,7 +68,15 @@ func TestADiskThatGrowsAndMoves(t *testing.T) {
 	}
 	node := elsewhere.Node(t, "node-z")
 	for _, id := range []string{kept.GetId(), archived.GetId()} {
-		back := elsewhere.Mount(t, open(t, node, id))
+		request := openRequest(id)
+		_, err := node.OpenAccess(within(t, 60*time.Second), request)
+		wantCode(t, err, codes.NotFound) // a node that is late
+		request.Reattach = true
+		opened, err := node.OpenAccess(within(t, 60*time.Second), request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := elsewhere.Mount(t, opened)
 		if text, err := os.ReadFile(filepath.Join(back, "file")); err != nil || string(text) != id {
 			t.Errorf("brought back: %q, %v", text, err)
 		}

@@ -1556,9 +1556,11 @@ func (x *Client) GetAddresses() []string {
 }
 
 type OpenAccessRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Client        *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
-	Grant         *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Client *Client                `protobuf:"bytes,1,opt,name=client,proto3" json:"client,omitempty"`
+	Grant  *Grant                 `protobuf:"bytes,2,opt,name=grant,proto3" json:"grant,omitempty"`
+	// A deleted volume whose data were kept is to come back into service. Without it such a volume is NOT_FOUND.
+	Reattach      bool `protobuf:"varint,3,opt,name=reattach,proto3" json:"reattach,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1605,6 +1607,13 @@ func (x *OpenAccessRequest) GetGrant() *Grant {
 		return x.Grant
 	}
 	return nil
+}
+
+func (x *OpenAccessRequest) GetReattach() bool {
+	if x != nil {
+		return x.Reattach
+	}
+	return false
 }
 
 type OpenAccessResponse struct {
@@ -2516,10 +2525,11 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"singleNode\"?\n" +
 	"\x06Client\x12\x17\n" +
 	"\aboot_id\x18\x01 \x01(\tR\x06bootId\x12\x1c\n" +
-	"\taddresses\x18\x02 \x03(\tR\taddresses\"|\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\"\x98\x01\n" +
 	"\x11OpenAccessRequest\x124\n" +
 	"\x06client\x18\x01 \x01(\v2\x1c.nfsoperator.agent.v1.ClientR\x06client\x121\n" +
-	"\x05grant\x18\x02 \x01(\v2\x1b.nfsoperator.agent.v1.GrantR\x05grant\"e\n" +
+	"\x05grant\x18\x02 \x01(\v2\x1b.nfsoperator.agent.v1.GrantR\x05grant\x12\x1a\n" +
+	"\breattach\x18\x03 \x01(\bR\breattach\"e\n" +
 	"\x12OpenAccessResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12#\n" +
 	"\rmount_options\x18\x02 \x03(\tR\fmountOptions\x12\x16\n" +
