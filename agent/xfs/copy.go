@@ -41,7 +41,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := copier{target: to, links: map[uint64]entry{}, report: report, fail: cancel, work: make(chan func())}
+	c := copier{target: to, links: map[inode]entry{}, report: report, fail: cancel, work: make(chan func())}
 	c.later.begin(from, to)
 	defer c.later.close()
 	var workers sync.WaitGroup
@@ -70,12 +70,18 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 // copier is one copy. One goroutine walks through the directories and makes all but the plain files; workers make those.
 type copier struct {
 	target *os.File
-	links  map[uint64]entry // inode of a file with several names to the latest of them in the copy
-	later  later            // made but not filled
+	links  map[inode]entry // of a file with several names to the latest of them in the copy
+	later  later           // made but not filled
 	files  int
 	report func(int)
 	work   chan func()
 	fail   context.CancelCauseFunc // with the first error of a worker
+}
+
+// inode is a file. Its number alone may be another file's a moment later.
+type inode struct {
+	number uint64
+	born   unix.StatxTimestamp
 }
 
 // entry is a name in a directory.
@@ -151,7 +157,7 @@ func (c *copier) entries(ctx context.Context, d *directory) error {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, unix.ENOENT) { // all, or removed while it was read
 			return nil
 		}
 		if err != nil {
@@ -212,14 +218,17 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, name strin
 // regular leaves a file with one name to a worker. One with several is made here: the others must find one of them.
 func (c *copier) regular(ctx context.Context, d *directory, name string, st *unix.Stat_t) error {
 	if st.Nlink > 1 {
-		var err error
-		if made, ok := c.links[st.Ino]; ok {
+		file, err := inodeOf(d.from, name)
+		if err != nil {
+			return d.vanished(err)
+		}
+		if made, ok := c.links[file]; ok {
 			err = c.link(made, d, name)
 		} else {
-			err = copyFile(d.from, d.to, name, st.Ino)
+			err = copyFile(d.from, d.to, name, file.number)
 		}
 		if err == nil {
-			c.links[st.Ino] = entry{d, name} // the latest: most often, the next lies in the same directory
+			c.links[file] = entry{d, name} // the latest: most often, the next lies in the same directory
 		}
 		return d.wrap(err, name)
 	}
@@ -234,6 +243,12 @@ func (c *copier) regular(ctx context.Context, d *directory, name string, st *uni
 		d.pending.Done()
 	}
 	return err
+}
+
+func inodeOf(dir *os.File, name string) (inode, error) {
+	var st unix.Statx_t
+	err := unix.Statx(int(dir.Fd()), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st)
+	return inode{st.Ino, st.Btime}, err
 }
 
 func copyFile(from, to *os.File, name string, inode uint64) error {
@@ -287,6 +302,9 @@ func (c *copier) link(made entry, to *directory, name string) error {
 func copySymlink(from, to *os.File, name string, st *unix.Stat_t) error {
 	text := make([]byte, unix.PathMax)
 	n, err := unix.Readlinkat(int(from.Fd()), name, text)
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // removed, or no link any more
+		return errVanished
+	}
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,156 @@
+//go:build vm && long
+
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nfs-operator/nfs-operator/agent/xfs"
+	"github.com/nfs-operator/nfs-operator/test/agent/host"
+)
+
+// TestCopyOfATreeThatChanges changes a tree just before the copy comes to each of its entries.
+func TestCopyOfATreeThatChanges(t *testing.T) {
+	dir := bareDisk(t, host.DiskSmall)
+	for name, c := range map[string]struct {
+		make   func(in func(...string) string) error
+		at     string // what is changed when the copy has looked at this, and not touched it yet
+		change func(in func(...string) string) error
+		want   []string
+	}{
+		"a link becomes a directory": {
+			func(in func(...string) string) error { return os.Symlink("x", in("1")) }, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.Remove(in("1")), os.Mkdir(in("1"), 0o700))
+			}, nil,
+		},
+		"a link goes": {
+			func(in func(...string) string) error { return os.Symlink("x", in("1")) }, "1",
+			func(in func(...string) string) error { return os.Remove(in("1")) }, nil,
+		},
+		"a directory becomes a link to another volume": {
+			func(in func(...string) string) error { return os.Mkdir(in("1"), 0o700) }, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.Remove(in("1")), os.Symlink("../outside", in("1")))
+			}, nil,
+		},
+		"a file becomes a link to another volume": {
+			func(in func(...string) string) error { return os.WriteFile(in("1"), nil, 0o600) }, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.Remove(in("1")), os.Symlink("../outside/secret", in("1")))
+			}, nil,
+		},
+		"a file becomes a pipe": {
+			func(in func(...string) string) error { return os.WriteFile(in("1"), nil, 0o600) }, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.Remove(in("1")), unix.Mkfifo(in("1"), 0o600))
+			}, nil,
+		},
+		"a directory goes while it is read": {
+			func(in func(...string) string) error {
+				return errors.Join(os.Mkdir(in("1"), 0o700), os.WriteFile(in("1", "file"), nil, 0o600))
+			}, "1/file",
+			func(in func(...string) string) error { return os.RemoveAll(in("1")) }, []string{"1"},
+		},
+		"another file takes the number of one with two names": {
+			func(in func(...string) string) error {
+				return errors.Join(os.Mkdir(in("1"), 0o700), os.WriteFile(in("1", "a"), []byte("former"), 0o600), os.Link(in("1", "a"), in("1", "b")), os.Mkdir(in("2"), 0o700))
+			}, "2",
+			func(in func(...string) string) error {
+				number := inodeNumber(in("1", "a"))
+				err := errors.Join(os.Remove(in("1", "a")), os.Remove(in("1", "b")))
+				latter := in("1", "latter")
+				for try := 0; err == nil && inodeNumber(latter) != number; try++ { // XFS gives numbers back after a moment
+					if try == 1000 {
+						return errors.New("no new file has the number: this shows nothing")
+					}
+					latter = in("1", fmt.Sprint("latter-", try))
+					err = os.WriteFile(latter, []byte("latter"), 0o600)
+				}
+				return errors.Join(err, os.Link(latter, in("2", "a")), os.Link(latter, in("2", "b")))
+			}, []string{"1", "1/a", "1/b", "2", "2/a latter", "2/b latter"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in := func(elem ...string) string { return filepath.Join(append([]string{dir, "source"}, elem...)...) }
+			target := filepath.Join(dir, "target")
+			outside := filepath.Join(dir, "outside")
+			if err := errors.Join(os.Mkdir(in(), 0o700), os.Mkdir(outside, 0o700), os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600), c.make(in)); err != nil {
+				t.Fatal(err)
+			}
+			order := walkOrder(t, in())
+			fs, err := xfs.Use(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = fs.CopyTree(t.Context(), in(), target, 77, func(seen int) {
+				if seen <= len(order) && order[seen-1] == c.at {
+					if err := c.change(in); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			if err != nil {
+				t.Error(err)
+			}
+			if got := contents(t, target); !slices.Equal(got, c.want) {
+				t.Errorf("copied %q, want %q", got, c.want)
+			}
+			if err := errors.Join(fs.Close(), os.RemoveAll(in()), os.RemoveAll(target), os.RemoveAll(outside)); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}
+
+func inodeNumber(path string) uint64 {
+	var st unix.Stat_t
+	_ = unix.Lstat(path, &st)
+	return st.Ino
+}
+
+// walkOrder are the names below a directory in the order in which a copy comes to them: depth first, as the directory lists them.
+func walkOrder(t *testing.T, root string) (order []string) {
+	t.Helper()
+	var walk func(dir string)
+	walk = func(dir string) {
+		f, err := os.Open(filepath.Join(root, dir))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		entries, err := f.ReadDir(-1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			name := filepath.Join(dir, e.Name())
+			order = append(order, name)
+			if e.IsDir() {
+				walk(name)
+			}
+		}
+	}
+	walk("")
+	return order
+}
+
+// contents are the names below a directory, with what is in files that are not empty, and not "former".
+func contents(t *testing.T, root string) (names []string) {
+	t.Helper()
+	for _, name := range walkOrder(t, root) {
+		if text, err := os.ReadFile(filepath.Join(root, name)); err == nil && len(text) > 0 && string(text) != "former" {
+			name += " " + string(text)
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
