@@ -50,17 +50,18 @@ type NFSBackendList struct {
 // +kubebuilder:validation:XValidation:rule="has(self.server) != has(self.external)",message="exactly one of server (the operator runs it) and external (it exists elsewhere) must be set"
 // +kubebuilder:validation:XValidation:rule="has(self.server) == has(oldSelf.server)",message="a backend cannot change between server and external: make a new one and move the data"
 // +kubebuilder:validation:XValidation:rule="!(has(self.server) && has(self.server.storage.hosts)) || self.deletionPolicy != 'Delete'",message="deletionPolicy Delete is not possible with storage.hosts: nobody would wipe the devices"
+// +kubebuilder:validation:XValidation:rule="!has(self.external) || self.deletionPolicy != 'Delete'",message="deletionPolicy Delete is not possible with external: the share is not the operator's to delete"
 type NFSBackendSpec struct {
 	// server describes NFS servers that the operator runs.
 	// +optional
 	Server *ManagedServer `json:"server,omitempty"`
-	// external describes an NFS server that exists elsewhere. It is reserved: this version accepts it and makes the
-	// backend Stalled with the reason ExternalNotSupported.
+	// external describes an NFS server that exists elsewhere.
 	// +optional
 	External *ExternalServer `json:"external,omitempty"`
 	// deletionPolicy says what becomes of the disks when the NFSBackend is deleted, which is only possible once it
 	// holds no volume. Retain keeps the disks' claims; an NFSBackend made anew under the same name takes them
-	// over. Delete deletes the claims and gives their PersistentVolumes back the reclaim policy that they came with.
+	// over. Delete deletes the claims and gives their PersistentVolumes back the reclaim policy that they came with; it is
+	// refused for storage.hosts and for external, where what lies on the devices or on the share always stays.
 	// +optional
 	// +default="Retain"
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -93,26 +94,8 @@ type ManagedServer struct {
 	Shards int32 `json:"shards,omitempty"`
 	// storage is where a server's data lies.
 	// +required
-	Storage ServerStorage `json:"storage,omitzero"`
-	// resources are requests and limits of the server's container. A memory limit is not advised: the page cache of
-	// the served files counts to it.
-	// +optional
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
-	// nodeSelector restricts the nodes that run the servers.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=16
-	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
-	// tolerations of the server pods.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=16
-	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-	// priorityClassName is the PriorityClass of the server pods; system-cluster-critical keeps them from being
-	// preempted or evicted before the pods that use their volumes. The cluster's default class where it is absent.
-	// +optional
-	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=253
-	PriorityClassName string `json:"priorityClassName,omitempty"`
+	Storage     ServerStorage `json:"storage,omitzero"`
+	PodSettings `json:",inline"`
 	// spread says how strictly the servers are kept on different nodes. Preferred spreads them where there are enough
 	// nodes; Required leaves a server waiting rather than have one node run two more servers than another.
 	// +optional
@@ -150,6 +133,29 @@ type ManagedServer struct {
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:XValidation:rule="self.all(a, !self.exists(b, a.name != b.name && ((has(a.path) ? a.path : a.name) + '/').startsWith((has(b.path) ? b.path : b.name) + '/')))",message="no export's path may be or lie within another's"
 	Exports []StaticExport `json:"exports,omitempty"`
+}
+
+// PodSettings are what can be chosen for the pods of a backend.
+type PodSettings struct {
+	// resources are requests and limits of the pods' container. A memory limit is not advised for NFS servers that the
+	// operator runs: the page cache of the served files counts to it.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	// nodeSelector restricts the nodes that run the pods.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
+	// tolerations of the pods.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
+	// priorityClassName is the PriorityClass of the pods; system-cluster-critical keeps them from being preempted or
+	// evicted before the pods that use their volumes. The cluster's default class where it is absent.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	PriorityClassName string `json:"priorityClassName,omitempty"`
 }
 
 // SpreadPolicy says how strictly servers are kept on different nodes.
@@ -274,19 +280,43 @@ type VolumeClaimTemplate struct {
 	Size resource.Quantity `json:"size,omitzero"`
 }
 
-// ExternalServer is an NFS server that exists elsewhere.
+// ExternalServer is an NFS server that exists elsewhere, such as a NAS, and one directory that it exports. The operator
+// runs no NFS server for it: an agent in a small Deployment mounts the share and makes the volumes' directories in it, and
+// the nodes mount those from the server itself. What the share cannot do is in status.limitations; docs/external.md says
+// how to prepare one. Data stay on the share, whatever becomes of the NFSBackend.
 type ExternalServer struct {
-	// server is its DNS name or IP address.
+	// server is its IP address (IPv6 without brackets), or a DNS name that the cluster's pods and the nodes resolve.
+	// It may change when the same share is reached at another address: another share is refused by the identity that
+	// was written on the first (WrongShare). Volumes that are mounted stay with the former address until their pods
+	// have left the node.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$')",message="server must be an IP address or a DNS name in lower case, without port, path or brackets"
 	Server string `json:"server,omitempty"`
-	// path is the exported directory below which the volumes are made.
+	// path is the exported directory, as clients mount it. It is for one NFSBackend alone: volumes lie below it, beside
+	// the agent's records in .nfs-operator. It may change when the same share is exported under another path.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=1024
-	// +kubebuilder:validation:Pattern=`^/`
+	// +kubebuilder:validation:Pattern=`^/([-A-Za-z0-9_.:@+=]+(/[-A-Za-z0-9_.:@+=]+)*)?$`
+	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(part, part == '.' || part == '..')",message="path must not contain . or .. as a part"
 	Path string `json:"path,omitempty"`
+	// mountOptions of the NFS mounts, as in nfs(5), of the agent and of the nodes, added to the driver's own; those of a
+	// StorageProfile are added behind them. The version is 4.2 unless vers=4.1 is given here; transport, addresses and
+	// security flavour are the driver's. A change restarts the agent, and acts on what is mounted afterwards; a node's
+	// first mount from a server fixes some of them for all mounts from it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]*(=[A-Za-z0-9_.:/-]+)?$`
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|remount|bind|ro|rw)(=|$)'))",message="the driver chooses transport, addresses and security flavour of its mounts; the version is said as vers=4.1 or vers=4.2; bg, bind and remount have no meaning here; read-only is asked for by the access mode"
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^vers(=|$)') || o == 'vers=4.1' || o == 'vers=4.2')",message="vers must be 4.1 or 4.2: a share of an older version of NFS cannot be used"
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^port(=|$)') || o.matches('^port=[1-9][0-9]{0,4}$') && int(o.substring(5)) <= 65535)",message="port must be 1 to 65535"
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^nconnect(=|$)') || o.matches('^nconnect=[1-8]$'))",message="nconnect must be 1 to 8: servers can hang with more connections from one client"
+	MountOptions []string `json:"mountOptions,omitempty"`
+	PodSettings  `json:",inline"`
 }
 
 // NFSBackendStatus is what an NFSBackend is.
@@ -331,13 +361,36 @@ type NFSBackendStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Version string `json:"version,omitempty"`
-	// shards says how each server is.
+	// limitations are what the share of an external server cannot do, and why. What asks for it is answered with an error
+	// of the same words, unless the reason says otherwise.
+	// +optional
+	// +listType=map
+	// +listMapKey=capability
+	// +kubebuilder:validation:MaxItems=16
+	Limitations []Limitation `json:"limitations,omitempty"`
+	// shards says how each server is. An external backend has one, number 0: its agent.
 	// +optional
 	// +listType=map
 	// +listMapKey=shard
 	// +kubebuilder:validation:MaxItems=64
 	Shards []ShardStatus `json:"shards,omitempty"`
 }
+
+// Limitation is something that a backend cannot do.
+type Limitation struct {
+	// capability is one word for what it cannot do: Quota, Snapshots, Fencing, Squash, ExtendedAttributes.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=64
+	Capability string `json:"capability,omitempty"`
+	// reason says why, and what follows from it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Reason string `json:"reason,omitempty"`
+}
+
+// CapabilitySnapshots is the capability of making snapshots and copies of volumes.
+const CapabilitySnapshots = "Snapshots"
 
 // SpaceUsed says how full a disk is.
 // +kubebuilder:validation:Enum=Normal;High;Full
@@ -361,7 +414,7 @@ type ShardStatus struct {
 	// +required
 	Serving bool `json:"serving"`
 	// address is the server's ClusterIP. It outlives the Service: a Service that is lost is made again with it,
-	// for running mounts know no other.
+	// for running mounts know no other. For an external backend it is the agent's.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Address string `json:"address,omitempty"`

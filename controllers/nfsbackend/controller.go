@@ -1,9 +1,9 @@
-// Package nfsbackend runs NFS servers for NFSBackends: a StatefulSet, disk, address and certificate for each shard.
+// Package nfsbackend runs NFS servers for NFSBackends: a StatefulSet, disk, address and certificate for each shard; and for
+// an external server its agent, as a Deployment, which counts as the only shard.
 package nfsbackend
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -11,7 +11,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
@@ -52,8 +51,9 @@ type Reconciler struct {
 	// Now is the clock; nil is the real one.
 	Now func() time.Time
 
-	absent absences
-	turn   turn
+	absent  absences
+	turn    turn
+	cluster clusterIdentity
 }
 
 // scope is one pass over one NFSBackend.
@@ -99,8 +99,9 @@ type step func(context.Context, *scope) (*ctrl.Result, error)
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsbackends/status,verbs=patch
 // +kubebuilder:rbac:groups="",resources=persistentvolumes,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups="",resources=nodes,verbs=get
+// +kubebuilder:rbac:groups="",resources=namespaces,resourceNames=kube-system,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
-// +kubebuilder:rbac:groups=apps,resources=statefulsets,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
+// +kubebuilder:rbac:groups=apps,resources=statefulsets;deployments,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
 // +kubebuilder:rbac:groups="",resources=services;configmaps;secrets;persistentvolumeclaims,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;delete,namespace=nfs-operator-system
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
@@ -135,7 +136,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	if !backend.DeletionTimestamp.IsZero() {
 		return run(ctx, s, r.observe, r.askAgents, r.pause, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
 	}
-	return run(ctx, s, r.checkSpec, r.observe, r.askAgents, r.pause, r.followNodes, r.awaitAuthority, r.applyChildren, r.replacePods, r.waitOrPoll)
+	return run(ctx, s, r.observe, r.askAgents, r.pause, r.followNodes, r.awaitAuthority, r.applyChildren, r.replacePods, r.waitOrPoll)
 }
 
 func (r *Reconciler) now() time.Time {
@@ -178,8 +179,3 @@ func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {
 	r.announce(s)
 	return nil
 }
-
-// errTerminal marks what only an edit of the spec can mend.
-var errTerminal = reconcile.TerminalError(nil)
-
-func isTerminal(err error) bool { return errors.Is(err, errTerminal) }

@@ -79,12 +79,11 @@ func (r *Reconciler) release(s *scope, why reason, former *metav1.Condition) *ct
 
 // judgeUnseen decides about servers that fail from their first start, so that no agent of theirs was ever seen. What lies
 // on a disk that was there before cannot be known; but a disk that is kept loses nothing, and where no PersistentVolume
-// names the server nobody is cut off from it.
+// names the server nobody is cut off from it. The same is true of a share, which is always kept, whenever it is not there.
 func (r *Reconciler) judgeUnseen(ctx context.Context, s *scope) error {
 	for _, shard := range s.shards {
 		holds, why := shard.holdsData()
-		if !holds || why.word != reasonServerUnreachable || shard.ServerID != "" || !shard.failsFromStart() ||
-			s.backend.Spec.DeletionPolicy == v1alpha1.DeletionDelete {
+		if !holds || why.word != reasonServerUnreachable || !shard.keepsUnseen() {
 			continue
 		}
 		named, err := r.namedByVolume(ctx, shard)
@@ -94,6 +93,11 @@ func (r *Reconciler) judgeUnseen(ctx context.Context, s *scope) error {
 		shard.abandoned = !named
 	}
 	return nil
+}
+
+// keepsUnseen tells whether a server that cannot be asked has nothing that its backend's deletion would take away.
+func (s *shardState) keepsUnseen() bool {
+	return s.External() || s.ServerID == "" && s.failsFromStart() && s.Backend.Spec.DeletionPolicy != v1alpha1.DeletionDelete
 }
 
 // namedByVolume looks through the PersistentVolumes of the cluster, which no cache of ours holds. It is asked for the
@@ -117,10 +121,13 @@ func (r *Reconciler) namedByVolume(ctx context.Context, shard *shardState) (bool
 	}
 }
 
-// stopServers deletes the StatefulSets and waits for the pods: the disks must be unmounted before they are let go.
+// stopServers deletes the StatefulSets (or the Deployment) and waits for the pods: the disks must be unmounted before they
+// are let go.
 func (r *Reconciler) stopServers(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	if err := r.deleteLabelled(ctx, s, &appsv1.StatefulSetList{}); err != nil {
-		return nil, err
+	for _, list := range []client.ObjectList{&appsv1.StatefulSetList{}, &appsv1.DeploymentList{}} {
+		if err := r.deleteLabelled(ctx, s, list); err != nil {
+			return nil, err
+		}
 	}
 	pods := &corev1.PodList{}
 	if err := r.Client.List(ctx, pods, r.ofBackend(s)...); err != nil {

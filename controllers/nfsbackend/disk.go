@@ -87,7 +87,7 @@ func adoptable(volume *corev1.PersistentVolume) bool {
 
 // applyDisk looks after the claim of the disk and its PersistentVolume.
 func (r *Reconciler) applyDisk(ctx context.Context, shard *shardState) error {
-	if shard.diskless() {
+	if shard.External() || shard.diskless() {
 		return nil
 	}
 	if shard.Host() != nil {
@@ -188,6 +188,10 @@ func (r *Reconciler) applyService(ctx context.Context, shard *shardState) error 
 	if err != nil && shard.service == nil && shard.Address != "" && apierrors.IsInvalid(err) {
 		if shard.diskless() {
 			return nil
+		}
+		if shard.External() { // nobody has mounted from it
+			shard.Address = ""
+			return r.applyService(ctx, shard)
 		}
 		shard.trouble = &reason{reasonAddressLost, fmt.Sprintf(
 			"the address %s, which nodes have mounted, cannot be had for Service %s: find the Service that has it (kubectl get services --all-namespaces) and delete it; docs/backends.md says what else can be done",

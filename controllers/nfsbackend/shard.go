@@ -25,13 +25,16 @@ type shardState struct {
 	// statefulSet and pod are nil where there is none; set by observe, statefulSet again by applyChildren.
 	statefulSet *appsv1.StatefulSet
 	pod         *corev1.Pod
+	// deployment is what an external server's agent has in the place of a StatefulSet; set by observe.
+	deployment *appsv1.Deployment
 	// agent is its answer; nil when it could not be asked, and problem says why. Set by askAgents.
 	agent   *agentv1.ServerStatus
 	problem reason
 	// trouble is what is wrong with a server's disk or address whether it serves or not, nil when nothing is. Set by
 	// observe, checkAddress and applyDisk.
 	trouble *reason
-	// abandoned is true for a server that never worked and whose disk is kept; set by judgeUnseen.
+	// abandoned is true for a server that never worked and whose disk is kept, and for an external one that cannot be asked
+	// and that no PersistentVolume names; set by judgeUnseen.
 	abandoned bool
 	// last is the status that was written before.
 	last v1alpha1.ShardStatus
@@ -84,6 +87,9 @@ func (s *shardState) podRan() bool {
 // that does not serve: it may not have read its records yet.
 func (s *shardState) holdsData() (bool, reason) {
 	switch {
+	case s.abandoned && s.External():
+		return false, reason{"Unused", fmt.Sprintf(
+			"%s cannot be asked, no PersistentVolume names it, and what lies on the share stays there", s.Name())}
 	case s.abandoned:
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, no PersistentVolume names it, and its disk is kept", s.Name())}
 	case s.ServerID == "" && s.wouldLoseDisk() && !s.diskWasBlank():
@@ -129,6 +135,9 @@ func noteServerID(shard *shardState) {
 	if shard.ServerID != "" {
 		return
 	}
+	if shard.External() {
+		shard.ServerID = shard.last.ServerID
+	}
 	if shard.Claim != nil {
 		shard.ServerID = orElse(shard.Claim.Annotations[meta.AnnotationServerID], shard.last.ServerID)
 	}
@@ -173,7 +182,7 @@ func (s *shardState) checkAddress() {
 	if s.service == nil || s.service.Spec.ClusterIP == s.Address {
 		return
 	}
-	if !s.InUse { // nobody can have mounted from the former one
+	if !s.InUse || s.External() { // nobody can have mounted from the former one
 		s.Address = s.service.Spec.ClusterIP
 		return
 	}

@@ -21,7 +21,6 @@ const (
 	reasonDeletionBlocked = "DeletionBlocked"
 	reasonApplyFailed     = "ApplyFailed"
 	reasonDeletionFailed  = "DeletionFailed"
-	reasonExternal        = "ExternalNotSupported"
 	reasonDiskDeleted     = "DiskBeingDeleted"
 	reasonPodFailing      = "PodFailing"
 	reasonUpdating        = "Updating"
@@ -37,6 +36,7 @@ const (
 	reasonSettling          = "Settling"
 	reasonHoldsData         = "HoldsData"
 	reasonServerUnreachable = "ServerUnreachable"
+	reasonPodMissing        = "PodMissing"
 )
 
 // stallingReasons are those of the agent (package agent/server) that only a person can do something about. The others
@@ -44,13 +44,18 @@ const (
 var stallingReasons = []string{
 	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
 	reasonAddressLost, reasonDiskCannotGrow, reasonDiskTaken, reasonSeveralDisks,
+	"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned",
+	"ShareOptions", "WrongShare",
 }
 
 // disklessReasons are those for which no claim may be made.
 var disklessReasons = []string{reasonDiskTaken, reasonSeveralDisks, reasonDiskNotFree, "NodeMissing"}
 
 // warningReasons are those of the others that people should look at.
-var warningReasons = []string{reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed", "NodeMissing"}
+var warningReasons = []string{
+	reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed", "NodeMissing",
+	"ShareUnreachable", "ShareLocked", "ShareFailed",
+}
 
 // summarize computes the status from what the pass has found. It reads no clock and no API.
 func summarize(s *scope, err error) {
@@ -58,14 +63,16 @@ func summarize(s *scope, err error) {
 	setTotals(s)
 	set := conditions.Setter{Conditions: &s.backend.Status.Conditions, Generation: s.backend.Generation}
 	deleting := !s.backend.DeletionTimestamp.IsZero()
-	if (s.shards != nil || s.backend.Spec.Server == nil) && (s.judged || !deleting) {
+	if s.shards != nil && (s.judged || !deleting) {
 		used, why := s.inUse()
 		if s.released {
 			used, why = false, reason{reasonReleased, "the servers were empty, and are stopped for the deletion"}
 		}
 		set.Set(v1alpha1.ConditionInUse, used, why.word, why.sentence)
 	}
-	setUnprivileged(s, set)
+	if !s.external() {
+		setUnprivileged(s, set)
+	}
 	if s.judged {
 		setDeletion(s, set)
 	}
@@ -74,7 +81,7 @@ func summarize(s *scope, err error) {
 	if s.paused {
 		return // what was edited meanwhile is not in force
 	}
-	if err == nil || isTerminal(err) {
+	if err == nil {
 		s.backend.Status.ObservedGeneration = s.backend.Generation
 	}
 }
@@ -103,8 +110,6 @@ func setPaused(s *scope, set conditions.Setter) {
 
 func setReady(s *scope, set conditions.Setter, err error) {
 	switch {
-	case isTerminal(err):
-		set.Stalled(reasonExternal, errExternal.Error())
 	case err != nil && s.deleting:
 		set.Progressing(reasonDeletionFailed, err.Error())
 	case err != nil:
@@ -120,6 +125,9 @@ func setReady(s *scope, set conditions.Setter, err error) {
 
 func setReadyFromShards(s *scope, set conditions.Setter) {
 	serving := fmt.Sprintf("%d of %d servers serve", s.serving(), len(s.shards))
+	if s.external() {
+		serving = externalServes(s)
+	}
 	if worst, name := s.worst(); worst != nil {
 		message := fmt.Sprintf("%s: %s", name, worst.sentence)
 		if len(s.shards) > 1 {
@@ -133,6 +141,8 @@ func setReadyFromShards(s *scope, set conditions.Setter) {
 		return
 	}
 	switch outdated, now := s.outdated(); {
+	case outdated > 0 && s.external():
+		set.Progressing(reasonUpdating, "the agent is being replaced "+s.fromTo())
 	case now > 0 && !s.paused:
 		message := fmt.Sprintf("%d of %d servers are still to be updated %s", outdated, len(s.shards), s.fromTo())
 		if s.updatesWhen != "" {
@@ -243,6 +253,7 @@ func setTotals(s *scope) {
 	if s.shards == nil {
 		return
 	}
+	setLimitations(s)
 	s.backend.Status.ServingShards = fmt.Sprintf("%d/%d", s.serving(), len(s.shards))
 	s.backend.Status.Version = commonVersion(s.backend.Status.Shards)
 	var capacity, allocated, trash resource.Quantity

@@ -16,7 +16,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
@@ -27,23 +26,14 @@ import (
 	"github.com/nfs-operator/nfs-operator/internal/pki"
 )
 
-// errExternal answers a spec that the API reserves for later.
-var errExternal = errors.New("this version runs NFS servers itself and cannot use one that exists elsewhere: set spec.server instead of spec.external")
-
-func (r *Reconciler) checkSpec(_ context.Context, s *scope) (*ctrl.Result, error) {
-	if s.backend.Spec.External != nil {
-		return nil, reconcile.TerminalError(errExternal)
-	}
-	return nil, nil
-}
-
 // observe reads what there is of each server.
 func (r *Reconciler) observe(ctx context.Context, s *scope) (*ctrl.Result, error) {
-	if s.backend.Spec.Server == nil {
-		return nil, nil
+	count := int32(1) // of an external server: its agent
+	if s.backend.Spec.Server != nil {
+		count = s.backend.Spec.Server.Shards
 	}
 	var shards []*shardState
-	for number := range s.backend.Spec.Server.Shards {
+	for number := range count {
 		shard := &shardState{
 			Shard: server.Shard{Backend: s.backend, Number: number, Namespace: r.Namespace, Image: r.Image},
 			last:  lastStatus(s.before, number),
@@ -65,6 +55,9 @@ func (r *Reconciler) observeShard(ctx context.Context, shard *shardState) (err e
 	shard.Address = shard.last.Address
 	if shard.Address == "" && shard.service != nil {
 		shard.Address = shard.service.Spec.ClusterIP
+	}
+	if shard.External() {
+		return r.observeExternal(ctx, shard)
 	}
 	if shard.statefulSet, err = find(ctx, r.Client, key, &appsv1.StatefulSet{}); err != nil {
 		return err
@@ -144,7 +137,7 @@ func (r *Reconciler) pause(ctx context.Context, s *scope) (*ctrl.Result, error) 
 	}
 	var errs []error
 	for _, shard := range s.shards {
-		if shard.statefulSet == nil { // there is no server yet, or it was stopped for the deletion
+		if shard.statefulSet == nil && shard.deployment == nil { // there is no server yet, or it was stopped for the deletion
 			continue
 		}
 		if err := r.applyCertificate(ctx, shard); err != nil && !errors.Is(err, authority.ErrNotYet) {
@@ -156,6 +149,10 @@ func (r *Reconciler) pause(ctx context.Context, s *scope) (*ctrl.Result, error) 
 
 func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
 	switch {
+	case shard.External() && shard.pod == nil:
+		shard.problem = reason{reasonPodMissing, "the agent's pod does not exist yet"}
+	case shard.External():
+		r.askPod(ctx, shard)
 	case shard.Claim == nil:
 		shard.problem = reason{"CreatingDisk", "the claim of the disk is being made"}
 	case !shard.Claim.DeletionTimestamp.IsZero() && shard.Backend.DeletionTimestamp.IsZero():
@@ -164,26 +161,33 @@ func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
 	case shard.volume == nil && shard.pod == nil:
 		shard.problem = reason{"WaitingForDisk", fmt.Sprintf("PersistentVolumeClaim %s is not bound to a disk", shard.ClaimName())}
 	case shard.pod == nil:
-		shard.problem = reason{"PodMissing", "the server's pod does not exist yet"}
-	case shard.pod.Status.Phase != corev1.PodRunning || shard.pod.Status.PodIP == "":
-		shard.problem = podProblem(shard.pod)
+		shard.problem = reason{reasonPodMissing, "the server's pod does not exist yet"}
 	default:
-		status, err := r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
-		if err != nil && podReady(shard.pod) { // one lost answer is no reason to tell people that the server is down
-			status, err = r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
+		r.askPod(ctx, shard)
+	}
+}
+
+// askPod asks the agent in the shard's pod.
+func (r *Reconciler) askPod(ctx context.Context, shard *shardState) {
+	if shard.pod.Status.Phase != corev1.PodRunning || shard.pod.Status.PodIP == "" {
+		shard.problem = podProblem(shard.pod)
+		return
+	}
+	status, err := r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
+	if err != nil && podReady(shard.pod) { // one lost answer is no reason to tell people that the server is down
+		status, err = r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
+	}
+	if err != nil {
+		log.FromContext(ctx).V(1).Info("Agent cannot be asked", "shard", shard.Name(), "error", err.Error())
+		shard.problem = podProblem(shard.pod)
+		if shard.problem.word == "PodStarting" { // the error's text varies, and has no place in a condition
+			shard.problem = reason{"AgentUnreachable", "the server's agent does not answer"}
 		}
-		if err != nil {
-			log.FromContext(ctx).V(1).Info("Agent cannot be asked", "shard", shard.Name(), "error", err.Error())
-			shard.problem = podProblem(shard.pod)
-			if shard.problem.word == "PodStarting" { // the error's text varies, and has no place in a condition
-				shard.problem = reason{"AgentUnreachable", "the server's agent does not answer"}
-			}
-			return
-		}
-		shard.agent = status
-		if !status.GetServing() {
-			shard.problem = reason{orElse(status.GetReason(), "Starting"), orElse(status.GetMessage(), "the server starts")}
-		}
+		return
+	}
+	shard.agent = status
+	if !status.GetServing() {
+		shard.problem = reason{orElse(status.GetReason(), "Starting"), orElse(status.GetMessage(), "the server starts")}
 	}
 }
 
@@ -204,6 +208,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) (*ctrl.Result,
 			errs = append(errs, fmt.Errorf("%s: %w", shard.Name(), err))
 		}
 	}
+	if s.external() {
+		return nil, errors.Join(errs...) // a budget for one pod that may go would say nothing
+	}
 	budget := server.DisruptionBudget(s.backend.Name, r.Namespace)
 	_, err := apply.Object(ctx, r.Client, &policyv1.PodDisruptionBudget{}, budget, policyv1ac.ExtractPodDisruptionBudget)
 	return nil, errors.Join(append(errs, err)...)
@@ -212,8 +219,11 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) (*ctrl.Result,
 func (r *Reconciler) applyShard(ctx context.Context, shard *shardState) error {
 	err := errors.Join(
 		r.applyDisk(ctx, shard), r.applyService(ctx, shard), r.applyConfig(ctx, shard), r.applyCertificate(ctx, shard))
-	if err != nil {
+	switch {
+	case err != nil:
 		return err // a pod that is made without its Secret or ConfigMap only waits for them
+	case shard.External():
+		return r.applyDeployment(ctx, shard)
 	}
 	return r.applyStatefulSet(ctx, shard)
 }
@@ -247,7 +257,7 @@ func (r *Reconciler) applyCertificate(ctx context.Context, shard *shardState) er
 			return err
 		}
 	}
-	secret := tls.Secret(shard.Name(), r.Namespace, meta.Shard(shard.Backend.Name, shard.Number), pair, ca.Bundle())
+	secret := tls.Secret(shard.Name(), r.Namespace, shard.Labels(), pair, ca.Bundle())
 	_, err = apply.Object(ctx, r.Client, &corev1.Secret{}, secret, corev1ac.ExtractSecret)
 	return err
 }

@@ -180,20 +180,6 @@ func TestUnreachableAgentCountsAsInUse(t *testing.T) {
 	w.Expect(w.backend().Status.Capacity.String()).To(Equal("10Gi"), "what was known stays")
 }
 
-func TestExternalBackendIsAnsweredClearly(t *testing.T) {
-	w := newWorld(t)
-	w.create(func(b *v1alpha1.NFSBackend) {
-		b.Spec.Server, b.Spec.External = nil, &v1alpha1.ExternalServer{Server: "nas.example.org", Path: "/export"}
-	})
-	_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
-	w.Expect(isTerminal(err)).To(BeTrue())
-	w.Expect(w.condition(v1alpha1.ConditionStalled).Reason).To(Equal("ExternalNotSupported"))
-	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
-	w.Expect(w.c.Delete(t.Context(), w.backend())).To(Succeed())
-	w.settle()
-	w.Expect(w.gone(client.ObjectKey{Name: w.name}, &v1alpha1.NFSBackend{})).To(BeTrue())
-}
-
 func TestAnotherInstallationStandsAside(t *testing.T) {
 	w := newWorld(t)
 	w.create(nil)

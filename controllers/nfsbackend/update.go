@@ -15,8 +15,11 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 )
 
-// replacePods deletes at most one pod that is not what it should be.
+// replacePods deletes at most one pod that is not what it should be. A Deployment replaces its own.
 func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, error) {
+	if s.external() {
+		return nil, nil
+	}
 	for _, shard := range s.shards {
 		if shard.serving() && !shard.outdated && shard.pod.DeletionTimestamp.IsZero() {
 			r.turn.end(shard.Name())
@@ -44,6 +47,9 @@ func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, e
 
 // mayReplace tells whether the update strategy leaves it to us to replace the pod now.
 func (s *scope) mayReplace(shard *shardState) bool {
+	if s.external() {
+		return true
+	}
 	strategy := s.backend.Spec.Server.UpdateStrategy
 	switch {
 	case strategy.Type == v1alpha1.UpdateOnDelete:

@@ -28,7 +28,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		// A server that does not answer holds its worker for some seconds.
 		WithOptions(controller.Options{MaxConcurrentReconciles: 4})
 	for _, child := range []client.Object{
-		&appsv1.StatefulSet{}, &corev1.Pod{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{},
+		&appsv1.StatefulSet{}, &appsv1.Deployment{}, &corev1.Pod{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{},
 		&corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &policyv1.PodDisruptionBudget{},
 	} {
 		b = b.Watches(child, handler.EnqueueRequestsFromMapFunc(backendOf))

@@ -77,7 +77,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	if err := r.applyPolicy(ctx, s); err != nil {
 		return err
 	}
-	return errors.Join(r.applyClass(ctx, s), r.applySnapshotClass(ctx, s), r.findBackends(ctx, s))
+	return errors.Join(r.applyClass(ctx, s), r.findBackends(ctx, s), r.applySnapshotClass(ctx, s))
 }
 
 func (r *Reconciler) findBackends(ctx context.Context, s *scope) error {

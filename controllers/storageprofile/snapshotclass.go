@@ -3,6 +3,7 @@ package storageprofile
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -31,7 +32,7 @@ func (r *Reconciler) applySnapshotClass(ctx context.Context, s *scope) error {
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("get VolumeSnapshotClass: %w", err)
 	}
-	wanted := s.profile.Spec.Snapshots.Class != v1alpha1.SnapshotClassNone
+	wanted := s.profile.Spec.Snapshots.Class != v1alpha1.SnapshotClassNone && s.snapshotsPossible()
 	if err != nil {
 		live = nil
 	} else if driver, _, _ := unstructured.NestedString(live.Object, "driver"); !ours(live, driver, s.profile.Name) {
@@ -52,4 +53,20 @@ func (r *Reconciler) applySnapshotClass(ctx context.Context, s *scope) error {
 		return apply.Delete(ctx, r.Client, live)
 	}
 	return nil
+}
+
+// snapshotsPossible tells whether volumes of the profile may have snapshots: on one of its backends they can be made, or
+// there is none yet. What an external server can do is known when its share has been mounted.
+func (s *scope) snapshotsPossible() bool {
+	for _, backend := range s.backends {
+		unknown := backend.Spec.External != nil && len(backend.Status.Limitations) == 0 // every share has some
+		if !unknown && !slices.ContainsFunc(backend.Status.Limitations, isSnapshots) {
+			return true
+		}
+	}
+	return len(s.backends) == 0
+}
+
+func isSnapshots(limitation v1alpha1.Limitation) bool {
+	return limitation.Capability == v1alpha1.CapabilitySnapshots
 }

@@ -8,6 +8,8 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -79,4 +81,50 @@ func TestForeignSnapshotClassIsNotTouched(t *testing.T) {
 	w.update(func(p *v1alpha1.StorageProfile) { p.Spec.Snapshots.Class = v1alpha1.SnapshotClassNone })
 	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
 	w.Expect(w.profile().Status.StorageClassName).To(Equal(w.name))
+}
+
+// externalBackend has mounted its share, or not yet: then nobody knows what it can do.
+func (w *world) externalBackend(limitations ...string) {
+	w.t.Helper()
+	backend := &v1alpha1.NFSBackend{ObjectMeta: metav1.ObjectMeta{Name: w.name}}
+	backend.Spec.External = &v1alpha1.ExternalServer{Server: "nas", Path: "/export"}
+	w.Expect(w.c.Create(w.t.Context(), backend)).To(Succeed())
+	w.limit(limitations...)
+}
+
+func (w *world) limit(limitations ...string) {
+	w.t.Helper()
+	backend := &v1alpha1.NFSBackend{}
+	w.Expect(w.c.Get(w.t.Context(), client.ObjectKey{Name: w.name}, backend)).To(Succeed())
+	backend.Status.Limitations = nil
+	for _, name := range limitations {
+		backend.Status.Limitations = append(backend.Status.Limitations, v1alpha1.Limitation{Capability: name, Reason: "so it is"})
+	}
+	backend.Status.Shards = []v1alpha1.ShardStatus{{Serving: len(limitations) > 0, Available: new(resource.MustParse("8Gi"))}}
+	w.Expect(w.c.Status().Update(w.t.Context(), backend)).To(Succeed())
+	w.settle()
+}
+
+func TestExternalBackendAndItsLimitations(t *testing.T) {
+	testenv.InstallSnapshotCRDs(t)
+	w := newWorld(t, "share")
+	w.create(nil)
+	w.externalBackend()
+	_, err := w.snapshotClass()
+	w.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "what the share can do is not known")
+	w.Expect(w.kstatus()).To(Equal(status.InProgressStatus))
+
+	w.limit("Quota", "Snapshots")
+	_, err = w.snapshotClass()
+	w.Expect(apierrors.IsNotFound(err)).To(BeTrue())
+	w.Expect(w.profile().Status.VolumeSnapshotClassName).To(BeEmpty())
+	w.Expect(w.ready().Message).To(Equal(
+		"claims of StorageClass share get volumes on NFSBackend share; NFSBackend share lacks Quota, Snapshots (its status says why)"))
+	w.Expect(w.profile().Status.LargestVolume.String()).To(Equal("8Gi"))
+	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+
+	w.limit("Quota") // a NAS that was updated
+	_, err = w.snapshotClass()
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(w.profile().Status.VolumeSnapshotClassName).To(Equal("share"))
 }

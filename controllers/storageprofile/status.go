@@ -64,12 +64,27 @@ func setReadyFromBackends(s *scope, set conditions.Setter, room room) {
 		if len(s.backends) == 1 {
 			message = fmt.Sprintf("claims of StorageClass %s get volumes on NFSBackend %s", s.profile.Name, s.backends[0].Name)
 		}
-		set.Ready(reasonReady, message)
+		set.Ready(reasonReady, message+lacks(s.backends))
 	case room.full > 0:
 		set.Stalled(reasonNoSpace, noSpace(s, room))
 	default:
 		set.Progressing(reasonBackendNotReady, notReady(s.backends))
 	}
+}
+
+// lacks says what the backends cannot do, each of them or some.
+func lacks(backends []*v1alpha1.NFSBackend) string {
+	var texts []string
+	for _, backend := range backends {
+		var capabilities []string
+		for _, limitation := range backend.Status.Limitations {
+			capabilities = append(capabilities, limitation.Capability)
+		}
+		if len(capabilities) > 0 && len(texts) < describedBackends {
+			texts = append(texts, fmt.Sprintf("; NFSBackend %s lacks %s (its status says why)", backend.Name, strings.Join(capabilities, ", ")))
+		}
+	}
+	return strings.Join(texts, "")
 }
 
 func noSpace(s *scope, room room) string {
@@ -143,8 +158,7 @@ func roomOf(s *scope) room {
 	return total
 }
 
-// add counts the servers of a backend. One that does not say how much room it has, such as an external one, is taken
-// for able when its backend is ready.
+// add counts the servers of a backend.
 func (r *room) add(backend *v1alpha1.NFSBackend, least *resource.Quantity) (serving, takes bool) {
 	for _, shard := range backend.Status.Shards {
 		if !shard.Serving {
@@ -162,10 +176,6 @@ func (r *room) add(backend *v1alpha1.NFSBackend, least *resource.Quantity) (serv
 			r.largest = shard.Available
 		}
 		takes = takes || shard.Available.Sign() > 0 && (least == nil || shard.Available.Cmp(*least) >= 0)
-	}
-	if len(backend.Status.Shards) == 0 {
-		serving = apimeta.IsStatusConditionTrue(backend.Status.Conditions, v1alpha1.ConditionReady)
-		takes = serving
 	}
 	return serving, takes
 }

@@ -21,7 +21,7 @@ const (
 	LabelBackend = "storage.nfs-operator.io/backend"
 	// LabelShard is the number of the shard that an object belongs to.
 	LabelShard = "storage.nfs-operator.io/shard"
-	// LabelComponent says which part of the product an object is: ComponentServer, ComponentController, ComponentNode.
+	// LabelComponent says which part of the product an object is: ComponentServer, ComponentExternal, ComponentController, ComponentNode.
 	LabelComponent = "storage.nfs-operator.io/component"
 	// LabelProfile names the StorageProfile that an object was generated from.
 	LabelProfile = "storage.nfs-operator.io/profile"
@@ -30,6 +30,8 @@ const (
 
 	// ComponentServer is an NFS server: a shard of an NFSBackend.
 	ComponentServer = "nfs-server"
+	// ComponentExternal is the agent of an NFS server that exists elsewhere: the only shard of an external NFSBackend.
+	ComponentExternal = "external-agent"
 	// ComponentController is the CSI controller.
 	ComponentController = "csi-controller"
 	// ComponentNode is the CSI node plugin.
@@ -81,7 +83,7 @@ const (
 	DataDir = "/data"
 )
 
-// Shard is the name of the StatefulSet, Service, ConfigMap, Secret and (as "data-" + Shard) PVC of one server of an
+// Shard is the name of the StatefulSet (or Deployment), Service, ConfigMap, Secret and (as "data-" + Shard) PVC of one server of an
 // NFSBackend, and the DNS name in the agent's certificate. A backend's name has at most 40 characters, so the result
 // stays below the 52 from which StatefulSets make no pods (kubernetes#64023).
 func Shard(backend string, shard int32) string { return fmt.Sprintf("nfsd-%d-%s", shard, backend) }

@@ -18,6 +18,8 @@ const (
 	// AnnotationServerID notes on a disk's claim the identity of the server whose data lie on it. Without it nothing
 	// was ever written there by an agent that this operator has seen.
 	AnnotationServerID = "storage.nfs-operator.io/server-id"
+	// AnnotationTakeOverShare on an external NFSBackend names the owner from whom its share is to be taken over.
+	AnnotationTakeOverShare = "storage.nfs-operator.io/take-over-share"
 	// AnnotationPaused on a custom resource leaves its operands alone until it is taken off.
 	AnnotationPaused = "storage.nfs-operator.io/paused"
 )

@@ -67,7 +67,7 @@ func (s Shard) volumeName() string {
 // ProtectedVolume is what we own of the disk's PersistentVolume: it survives its claim, whatever becomes of that.
 func ProtectedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeApplyConfiguration {
 	protected := corev1ac.PersistentVolume(volume.Name).
-		WithLabels(s.labels()).
+		WithLabels(s.Labels()).
 		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(FormerPolicy(volume))}).
 		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(corev1.PersistentVolumeReclaimRetain))
 	if s.ServerID != "" {

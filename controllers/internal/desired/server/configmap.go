@@ -18,12 +18,17 @@ func ConfigMap(s Shard) (*corev1ac.ConfigMapApplyConfiguration, error) {
 	if err != nil {
 		return nil, err
 	}
+	if s.External() {
+		return corev1ac.ConfigMap(s.Name(), s.Namespace).
+			WithLabels(s.Labels()).
+			WithData(map[string]string{names.KeyAgentConfig: text}), nil
+	}
 	exports, err := agentExports(s)
 	if err != nil {
 		return nil, err
 	}
 	return corev1ac.ConfigMap(s.Name(), s.Namespace).
-		WithLabels(s.labels()).
+		WithLabels(s.Labels()).
 		WithData(map[string]string{names.KeyAgentConfig: text, names.KeyAgentExports: exports}), nil
 }
 
@@ -65,16 +70,16 @@ func agentExports(s Shard) (string, error) {
 }
 
 func agentConfig(s Shard) (string, error) {
-	server := s.Backend.Spec.Server
-	text, err := config.Config{
-		Backend:           s.Backend.Name,
-		Shard:             s.Number,
-		Device:            names.DataDevice,
-		DataDir:           names.DataDir,
-		LeaseSeconds:      server.LeaseSeconds,
-		GraceSeconds:      server.GraceSeconds,
-		OvercommitPercent: server.OvercommitPercent,
-	}.Marshal()
+	c := config.Config{Backend: s.Backend.Name, Shard: s.Number, DataDir: names.DataDir}
+	if s.External() {
+		externalConfig(s, &c)
+	} else {
+		server := s.Backend.Spec.Server
+		c.Device = names.DataDevice
+		c.LeaseSeconds, c.GraceSeconds = server.LeaseSeconds, server.GraceSeconds
+		c.OvercommitPercent = server.OvercommitPercent
+	}
+	text, err := c.Marshal()
 	if err != nil {
 		return "", fmt.Errorf("marshal configuration of %s: %w", s.Name(), err)
 	}

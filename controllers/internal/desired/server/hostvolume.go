@@ -19,7 +19,7 @@ func HostVolume(s Shard) *corev1ac.PersistentVolumeApplyConfiguration {
 	node := corev1ac.NodeSelectorRequirement().
 		WithKey(corev1.LabelHostname).WithOperator(corev1.NodeSelectorOpIn).WithValues(s.Hostname)
 	volume := corev1ac.PersistentVolume(s.Name()).
-		WithLabels(s.labels()).
+		WithLabels(s.Labels()).
 		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(corev1.PersistentVolumeReclaimRetain)}).
 		WithSpec(corev1ac.PersistentVolumeSpec().
 			WithCapacity(corev1.ResourceList{corev1.ResourceStorage: hostSize}).

@@ -39,36 +39,46 @@ var capabilities = []corev1.Capability{
 }
 
 func podSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
-	server := s.Backend.Spec.Server
-	spec := corev1ac.PodSpec().
+	if s.External() {
+		return externalPodSpec(s)
+	}
+	spec := corev1ac.PodSpec().WithVolumes(corev1ac.Volume().WithName(volumeData).WithPersistentVolumeClaim(
+		corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(s.ClaimName())))
+	return asAgentPod(s, spec, container(s), terminationSeconds).
+		// Whatever the number of servers: it must not change with it, for a change would replace the pods that run.
+		WithTopologySpreadConstraints(spread(s))
+}
+
+// asAgentPod adds what the pods of all agents have in common.
+func asAgentPod(
+	s Shard, spec *corev1ac.PodSpecApplyConfiguration, container *corev1ac.ContainerApplyConfiguration, seconds int64,
+) *corev1ac.PodSpecApplyConfiguration {
+	settings := s.settings()
+	spec.
 		WithServiceAccountName(names.ComponentServer).
 		WithAutomountServiceAccountToken(false).
 		WithEnableServiceLinks(false).
-		WithTerminationGracePeriodSeconds(terminationSeconds).
+		WithTerminationGracePeriodSeconds(seconds).
 		WithSecurityContext(corev1ac.PodSecurityContext().
 			WithSeccompProfile(corev1ac.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault))).
-		WithTolerations(podspec.Tolerations(server.Tolerations)...).
-		WithContainers(container(s)).
+		WithTolerations(podspec.Tolerations(settings.Tolerations)...).
+		WithContainers(container).
 		WithVolumes(
-			corev1ac.Volume().WithName(volumeData).WithPersistentVolumeClaim(
-				corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(s.ClaimName())),
 			corev1ac.Volume().WithName(volumeConfig).WithConfigMap(
 				corev1ac.ConfigMapVolumeSource().WithName(s.Name())),
 			corev1ac.Volume().WithName(volumeTLS).WithSecret(
 				corev1ac.SecretVolumeSource().WithSecretName(s.Name()).WithDefaultMode(0o400)),
 			podspec.MemoryDir(volumeRun),
 			podspec.EmptyDir(volumeTmp),
-			// Where the agent mounts the disk over; the root file system is read-only.
+			// Where the agent mounts the disk or share over; the root file system is read-only.
 			podspec.EmptyDir(volumeMount),
 		)
-	if len(server.NodeSelector) > 0 {
-		spec.WithNodeSelector(server.NodeSelector)
+	if len(settings.NodeSelector) > 0 {
+		spec.WithNodeSelector(settings.NodeSelector)
 	}
-	if server.PriorityClassName != "" {
-		spec.WithPriorityClassName(server.PriorityClassName)
+	if settings.PriorityClassName != "" {
+		spec.WithPriorityClassName(settings.PriorityClassName)
 	}
-	// Whatever the number of servers: it must not change with it, for a change would replace the pods that run.
-	spec.WithTopologySpreadConstraints(spread(s))
 	return spec
 }
 
@@ -86,26 +96,36 @@ func spread(s Shard) *corev1ac.TopologySpreadConstraintApplyConfiguration {
 }
 
 func container(s Shard) *corev1ac.ContainerApplyConfiguration {
-	return corev1ac.Container().
-		WithName("server").
+	nfs := corev1ac.Container().WithName("server").WithPorts(podspec.Port("nfs", names.PortNFS))
+	return asAgent(s, nfs, podspec.Requests("100m", "256Mi"), capabilities).
+		WithVolumeDevices(corev1ac.VolumeDevice().WithName(volumeData).WithDevicePath(names.DataDevice))
+}
+
+// asAgent adds what the containers of all agents have in common.
+func asAgent(
+	s Shard, container *corev1ac.ContainerApplyConfiguration, requests *corev1ac.ResourceRequirementsApplyConfiguration,
+	capabilities []corev1.Capability,
+) *corev1ac.ContainerApplyConfiguration {
+	if r := s.settings().Resources; r != nil {
+		requests = corev1ac.ResourceRequirements().WithRequests(r.Requests).WithLimits(r.Limits)
+	}
+	return container.
 		WithImage(s.Image).
 		WithImagePullPolicy(corev1.PullIfNotPresent).
 		WithCommand("/nfs-operator", "agent").
 		// So that `kubectl describe pod` says why an agent ended.
 		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
 		WithPorts(
-			podspec.Port("nfs", names.PortNFS),
 			podspec.Port("agent", names.PortAgent),
 			podspec.Port("health", names.PortAgentHealth),
 		).
-		WithResources(resources(s)).
+		WithResources(requests).
 		WithSecurityContext(corev1ac.SecurityContext().
 			WithRunAsUser(0).
 			WithReadOnlyRootFilesystem(true).
 			// The default profile of AppArmor denies mount(2).
 			WithAppArmorProfile(corev1ac.AppArmorProfile().WithType(corev1.AppArmorProfileTypeUnconfined)).
 			WithCapabilities(corev1ac.Capabilities().WithDrop("ALL").WithAdd(capabilities...))).
-		WithVolumeDevices(corev1ac.VolumeDevice().WithName(volumeData).WithDevicePath(names.DataDevice)).
 		WithVolumeMounts(
 			podspec.ReadOnly(volumeConfig, dirConfig),
 			podspec.ReadOnly(volumeTLS, names.DirTLS),
@@ -123,13 +143,6 @@ func healthProbe(path string) *corev1ac.ProbeApplyConfiguration {
 	return corev1ac.Probe().
 		WithTimeoutSeconds(5).
 		WithHTTPGet(corev1ac.HTTPGetAction().WithPath(path).WithPort(intstr.FromString("health")))
-}
-
-func resources(s Shard) *corev1ac.ResourceRequirementsApplyConfiguration {
-	if r := s.Backend.Spec.Server.Resources; r != nil {
-		return corev1ac.ResourceRequirements().WithRequests(r.Requests).WithLimits(r.Limits)
-	}
-	return podspec.Requests("100m", "256Mi")
 }
 
 // evictionTolerations keep a server on a node that is unwell for as long as it makes sense: without limit where the

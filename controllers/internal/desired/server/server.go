@@ -12,7 +12,7 @@ import (
 
 // Shard is what the builders need to know of one server.
 type Shard struct {
-	// Backend is the custom resource; it has a server.
+	// Backend is the custom resource.
 	Backend *v1alpha1.NFSBackend
 	// Number of the shard, from 0.
 	Number int32
@@ -20,6 +20,8 @@ type Shard struct {
 	Namespace string
 	// Image of the server.
 	Image string
+	// Cluster is an identity of the cluster that outlives the operator. An external share belongs to one backend of one cluster.
+	Cluster string
 	// Claim is the live PersistentVolumeClaim of the disk, nil when there is none.
 	Claim *corev1.PersistentVolumeClaim
 	// Adopted is the disk of a former backend of this name that a new claim is to be bound to, nil when there is none.
@@ -38,17 +40,34 @@ type Shard struct {
 	DiskOnNetwork bool
 }
 
+// External tells whether the NFS server exists elsewhere: the shard is an agent only, and has no disk.
+func (s Shard) External() bool { return s.Backend.Spec.External != nil }
+
+func (s Shard) settings() v1alpha1.PodSettings {
+	if s.External() {
+		return s.Backend.Spec.External.PodSettings
+	}
+	return s.Backend.Spec.Server.PodSettings
+}
+
 // Name of the shard's objects.
 func (s Shard) Name() string { return names.Shard(s.Backend.Name, s.Number) }
 
 // ClaimName is the name of its disk's claim.
 func (s Shard) ClaimName() string { return names.DataClaim(s.Backend.Name, s.Number) }
 
-func (s Shard) labels() map[string]string { return meta.Shard(s.Backend.Name, s.Number) }
+// Labels of the shard's objects.
+func (s Shard) Labels() map[string]string {
+	labels := meta.Shard(s.Backend.Name, s.Number)
+	if s.External() {
+		labels[names.LabelComponent] = names.ComponentExternal
+	}
+	return labels
+}
 
 // guardedLabels are the labels of operands whose deletion would cut off data.
 func (s Shard) guardedLabels() map[string]string {
-	labels := s.labels()
+	labels := s.Labels()
 	if s.InUse {
 		labels[meta.LabelInUse] = "true"
 	}
@@ -71,8 +90,11 @@ func (s Shard) Size() resource.Quantity {
 	return size
 }
 
-// Host is the node and device of this server, nil where the disk comes from a StorageClass.
+// Host is the node and device of this server, nil where the disk comes from a StorageClass and where there is none.
 func (s Shard) Host() *v1alpha1.HostDevice {
+	if s.External() {
+		return nil
+	}
 	hosts := s.Backend.Spec.Server.Storage.Hosts
 	for i := range hosts {
 		if hosts[i].Shard == s.Number {

@@ -1,6 +1,8 @@
 package server
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/golden"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -54,6 +57,84 @@ func TestGolden(t *testing.T) {
 	s.Hostname = "metal-1.example.org"
 	golden.Equal(t, "volume-of-host", HostVolume(s))
 	golden.Equal(t, "claim-of-host", Claim(s))
+}
+
+func externalShard() Shard {
+	s := testShard()
+	s.Cluster = "9b2f0f0e"
+	s.Backend = &v1alpha1.NFSBackend{
+		ObjectMeta: metav1.ObjectMeta{Name: "nas"},
+		Spec:       v1alpha1.NFSBackendSpec{External: &v1alpha1.ExternalServer{Server: "nas.example.org", Path: "/export"}},
+	}
+	return s
+}
+
+func TestGoldenExternal(t *testing.T) {
+	s := externalShard()
+	deployment, err := Deployment(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "external-deployment", deployment)
+	golden.Equal(t, "external-service", Service(s))
+
+	s.ServerID = "0123456789abcdef"
+	s.Backend.Annotations = map[string]string{meta.AnnotationTakeOverShare: "former/nas"}
+	external := s.Backend.Spec.External
+	external.MountOptions = []string{"vers=4.1", "nconnect=4"}
+	external.NodeSelector = map[string]string{"network": "storage"}
+	external.PriorityClassName = "system-cluster-critical"
+	external.Tolerations = []corev1.Toleration{{Key: "storage", Operator: corev1.TolerationOpExists}}
+	external.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}}
+	if deployment, err = Deployment(s); err != nil {
+		t.Fatal(err)
+	}
+	configuration, err := ConfigMap(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "external-deployment-all-fields", deployment)
+	golden.Equal(t, "external-configmap", configuration)
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(file, []byte(configuration.Data[names.KeyAgentConfig]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Load(file); err != nil {
+		t.Errorf("the agent does not take it: %v", err)
+	}
+}
+
+func TestAgentOfAShareRestartsForItsConfigurationOnly(t *testing.T) {
+	hash := func(change func(*Shard)) string {
+		s := externalShard()
+		change(&s)
+		hash, err := TemplateHash(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return hash
+	}
+	base := hash(func(*Shard) {})
+	for name, change := range map[string]func(*Shard){
+		"server":    func(s *Shard) { s.Backend.Spec.External.Server = "192.0.2.7" },
+		"path":      func(s *Shard) { s.Backend.Spec.External.Path = "/other" },
+		"options":   func(s *Shard) { s.Backend.Spec.External.MountOptions = []string{"vers=4.1"} },
+		"take over": func(s *Shard) { s.Backend.Annotations = map[string]string{meta.AnnotationTakeOverShare: "x/y"} },
+		"image":     func(s *Shard) { s.Image = "other" },
+	} {
+		if hash(change) == base {
+			t.Errorf("%s changed, and the hash did not", name)
+		}
+	}
+	for name, change := range map[string]func(*Shard){
+		"identity": func(s *Shard) { s.ServerID = "0123456789abcdef" },
+		"address":  func(s *Shard) { s.Address = "10.96.0.7" },
+		"in use":   func(s *Shard) { s.InUse = true },
+	} {
+		if hash(change) != base {
+			t.Errorf("the hash follows %s, which is no reason to restart an agent", name)
+		}
+	}
 }
 
 func TestAllServerFieldsReachThePod(t *testing.T) {

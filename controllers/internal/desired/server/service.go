@@ -15,8 +15,11 @@ func Service(s Shard) *corev1ac.ServiceApplyConfiguration {
 		WithType(corev1.ServiceTypeClusterIP).
 		WithIPFamilyPolicy(corev1.IPFamilyPolicySingleStack).
 		WithPublishNotReadyAddresses(true).
-		WithSelector(s.labels()).
-		WithPorts(servicePort("nfs", names.PortNFS), servicePort("agent", names.PortAgent))
+		WithSelector(s.Labels())
+	if !s.External() { // clients mount an external server from where it is
+		spec.WithPorts(servicePort("nfs", names.PortNFS))
+	}
+	spec.WithPorts(servicePort("agent", names.PortAgent))
 	if s.Address != "" {
 		spec.WithClusterIP(s.Address)
 	}

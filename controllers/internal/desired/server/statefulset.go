@@ -18,31 +18,37 @@ import (
 // deletes it, when the other servers of the backend serve. It has no volumeClaimTemplates, which are immutable: the
 // claim is an object of its own, and growth is a patch of it.
 func StatefulSet(s Shard) (*appsv1ac.StatefulSetApplyConfiguration, error) {
-	hash, err := TemplateHash(s)
+	template, err := podTemplate(s)
 	if err != nil {
 		return nil, err
 	}
-	spec := podSpec(s)
-	spec.WithTolerations(evictionTolerations(s.DiskOnNetwork)...)
-	template := corev1ac.PodTemplateSpec().
-		WithLabels(s.labels()).
-		WithAnnotations(map[string]string{meta.AnnotationTemplateHash: hash}).
-		WithSpec(spec)
 	return appsv1ac.StatefulSet(s.Name(), s.Namespace).
-		WithLabels(s.labels()).
+		WithLabels(s.Labels()).
 		WithSpec(appsv1ac.StatefulSetSpec().
 			WithReplicas(1).
 			WithServiceName(s.Name()).
 			WithRevisionHistoryLimit(2).
 			WithUpdateStrategy(appsv1ac.StatefulSetUpdateStrategy().WithType(appsv1.OnDeleteStatefulSetStrategyType)).
-			WithSelector(metav1ac.LabelSelector().WithMatchLabels(s.labels())).
+			WithSelector(metav1ac.LabelSelector().WithMatchLabels(s.Labels())).
 			WithTemplate(template)), nil
+}
+
+func podTemplate(s Shard) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {
+	hash, err := TemplateHash(s)
+	if err != nil {
+		return nil, err
+	}
+	return corev1ac.PodTemplateSpec().
+		WithLabels(s.Labels()).
+		WithAnnotations(map[string]string{meta.AnnotationTemplateHash: hash}).
+		WithSpec(podSpec(s).WithTolerations(evictionTolerations(s.DiskOnNetwork || s.External())...)), nil
 }
 
 // TemplateHash tells whether a running pod is what it should be. It covers the pod's specification and the agent's
 // configuration, which is read once at start. It leaves out the tolerations that follow from the kind of disk: that is
-// known only after the claim is bound, and no reason to interrupt a server.
+// known only after the claim is bound, and no reason to interrupt a server. Nor is the identity of an external share.
 func TemplateHash(s Shard) (string, error) {
+	s.ServerID = ""
 	config, err := agentConfig(s)
 	if err != nil {
 		return "", err

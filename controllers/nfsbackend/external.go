@@ -1,0 +1,121 @@
+package nfsbackend
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
+)
+
+// external tells whether the backend's NFS server exists elsewhere, so that its only shard is an agent.
+func (s *scope) external() bool { return s.backend.Spec.External != nil }
+
+func (r *Reconciler) observeExternal(ctx context.Context, shard *shardState) (err error) {
+	if shard.Cluster, err = r.cluster.get(ctx, r.Uncached); err != nil {
+		return err
+	}
+	key := client.ObjectKey{Namespace: r.Namespace, Name: shard.Name()}
+	if shard.deployment, err = find(ctx, r.Client, key, &appsv1.Deployment{}); err != nil {
+		return err
+	}
+	pods := &corev1.PodList{}
+	if err := r.Client.List(ctx, pods, client.InNamespace(r.Namespace), client.MatchingLabels(shard.Labels())); err != nil {
+		return fmt.Errorf("list pods of %s: %w", shard.Name(), err)
+	}
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; shard.pod == nil || succeeds(pod, shard.pod) {
+			shard.pod = pod
+		}
+	}
+	return nil
+}
+
+// succeeds tells which of two pods of a Deployment is the one to ask: not the one that is on its way out, nor what an
+// eviction has left behind.
+func succeeds(pod, other *corev1.Pod) bool {
+	if goes, otherGoes := podEnds(pod), podEnds(other); goes != otherGoes {
+		return otherGoes
+	}
+	return other.CreationTimestamp.Before(&pod.CreationTimestamp)
+}
+
+func podEnds(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp != nil || pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded
+}
+
+func (r *Reconciler) applyDeployment(ctx context.Context, shard *shardState) error {
+	deployment, err := server.Deployment(shard.Shard)
+	if err != nil {
+		return err
+	}
+	if live := shard.deployment; live != nil && live.Spec.Strategy.RollingUpdate != nil {
+		// Somebody else's, and invalid beside Recreate: an apply cannot take it away.
+		patch := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"strategy":{"type":"Recreate","rollingUpdate":null}}}`))
+		if err := r.Client.Patch(ctx, live.DeepCopy(), patch); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("give Deployment %s back its strategy: %w", live.Name, err)
+		}
+	}
+	_, err = apply.Object(ctx, r.Client, &appsv1.Deployment{}, deployment, appsv1ac.ExtractDeployment)
+	return err
+}
+
+func externalServes(s *scope) string {
+	external := s.backend.Spec.External
+	return fmt.Sprintf("the agent has mounted the share %s of %s", external.Path, external.Server)
+}
+
+// setLimitations says what the share cannot do. What was known stays while the agent cannot say.
+func setLimitations(s *scope) {
+	if !s.external() || s.shards[0].agent.GetCapabilities() == nil {
+		return
+	}
+	can := s.shards[0].agent.GetCapabilities()
+	s.backend.Status.Limitations = nil
+	for _, limitation := range []struct {
+		absent             bool
+		capability, reason string
+	}{
+		{!can.GetQuota(), "Quota", "NFS has no means to limit a directory: a volume can take more than its size, up to the whole share, and what it uses is " +
+			"not known; set limits on the server itself"},
+		{!can.GetReflink(), v1alpha1.CapabilitySnapshots, "the share cannot clone files: there are no snapshots, and no volume can be made from a snapshot or from another volume"},
+		{!can.GetAccess(), "Fencing", "the server's own list of clients decides who can mount: a host that it admits can mount any volume, " +
+			"and a node that is cut off is not kept from writing to volumes of the access mode ReadWriteOnce"},
+		{!can.GetAccess(), "Squash", "the server's own export decides how user ids are mapped: profiles can only have squash mode None"},
+		{!can.GetXattrs(), "ExtendedAttributes", "the share keeps no extended attributes of users"},
+	} {
+		if limitation.absent {
+			s.backend.Status.Limitations = append(s.backend.Status.Limitations,
+				v1alpha1.Limitation{Capability: limitation.capability, Reason: limitation.reason})
+		}
+	}
+}
+
+// clusterIdentity is the uid of the namespace kube-system, which is as old as the cluster and is never made anew.
+type clusterIdentity struct {
+	mu  sync.Mutex
+	uid string
+}
+
+func (c *clusterIdentity) get(ctx context.Context, reader client.Reader) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.uid != "" {
+		return c.uid, nil
+	}
+	namespace := &corev1.Namespace{}
+	if err := reader.Get(ctx, client.ObjectKey{Name: metav1.NamespaceSystem}, namespace); err != nil {
+		return "", fmt.Errorf("get namespace %s for the cluster's identity: %w", metav1.NamespaceSystem, err)
+	}
+	c.uid = string(namespace.UID)
+	return c.uid, nil
+}
