@@ -95,13 +95,19 @@ func TestManager(t *testing.T) {
 		},
 	}
 	g.Expect(c.Create(t.Context(), profile)).To(Succeed())
+	external := &v1alpha1.NFSBackend{
+		ObjectMeta: metav1.ObjectMeta{Name: "nas"},
+		Spec:       v1alpha1.NFSBackendSpec{External: &v1alpha1.ExternalServer{Server: "nas.example.org", Path: "/export"}},
+	}
 	g.Expect(c.Create(t.Context(), backend)).To(Succeed())
+	g.Expect(c.Create(t.Context(), external)).To(Succeed())
 
 	shard := client.ObjectKey{Namespace: testenv.Namespace, Name: names.Shard("shared", 0)}
 	own := func(name string) client.ObjectKey { return client.ObjectKey{Namespace: testenv.Namespace, Name: name} }
 	operands := map[client.Object]client.ObjectKey{
 		&appsv1.StatefulSet{}: shard, &corev1.Service{}: shard, &corev1.ConfigMap{}: shard, &corev1.Secret{}: shard,
 		&appsv1.Deployment{}: own(names.ComponentController), &appsv1.DaemonSet{}: own(names.ComponentNode),
+		&appsv1.Deployment{}:      own(names.Shard("nas", 0)),
 		&storagev1.StorageClass{}: {Name: "shared-rwx"}, &storagev1.CSIDriver{}: {Name: names.Driver},
 		&admissionv1.ValidatingAdmissionPolicy{}:        {Name: "nfs-operator-profile-shared-rwx"},
 		&admissionv1.ValidatingAdmissionPolicyBinding{}: {Name: "nfs-operator-profile-shared-rwx"},
@@ -126,6 +132,7 @@ func TestManager(t *testing.T) {
 	expectSilence(t, c, requests)
 	expectRecreation(t, c, profile)
 	askForCertificate(t)
+	g.Expect(c.Delete(t.Context(), external)).To(Succeed())
 	g.Expect(c.Delete(t.Context(), backend)).To(Succeed())
 	g.Eventually(func() bool {
 		err := c.Get(t.Context(), shard, &appsv1.StatefulSet{})

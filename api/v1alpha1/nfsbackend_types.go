@@ -287,7 +287,7 @@ type VolumeClaimTemplate struct {
 type ExternalServer struct {
 	// server is its IP address (IPv6 without brackets), or a DNS name that the cluster's pods and the nodes resolve.
 	// It may change when the same share is reached at another address: another share is refused by the identity that
-	// was written on the first (WrongShare). Volumes that are mounted stay with the former address until their pods
+	// was written on the first (ShareChanged). Volumes that are mounted stay with the former address until their pods
 	// have left the node.
 	// +required
 	// +kubebuilder:validation:MinLength=1

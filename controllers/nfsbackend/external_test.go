@@ -140,7 +140,7 @@ func TestExternalBackendBecomesReady(t *testing.T) {
 func TestShareThatCannotBeUsedStallsWithTheAgentsWords(t *testing.T) {
 	for _, word := range []string{
 		"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned", "ShareOptions",
-		"WrongShare", "NewerFormat",
+		"ShareChanged", "NewerFormat",
 	} {
 		t.Run(word, func(t *testing.T) {
 			w := newWorld(t)

@@ -45,7 +45,7 @@ var stallingReasons = []string{
 	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
 	reasonAddressLost, reasonDiskCannotGrow, reasonDiskTaken, reasonSeveralDisks,
 	"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned",
-	"ShareOptions", "WrongShare",
+	"ShareOptions", "ShareChanged",
 }
 
 // disklessReasons are those for which no claim may be made.
