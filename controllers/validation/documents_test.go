@@ -30,7 +30,7 @@ func TestDocumentsAndSamplesAreValid(t *testing.T) {
 		t.Fatal(err)
 	}
 	texts := map[string]string{}
-	for _, document := range []string{"tenants.md", "profiles.md"} {
+	for _, document := range []string{"tenants.md", "profiles.md", "external.md"} {
 		for _, match := range example.FindAllStringSubmatch(read(t, "docs", document), -1) {
 			texts[document] += "\n---\n" + match[1]
 		}

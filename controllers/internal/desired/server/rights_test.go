@@ -9,8 +9,16 @@ import (
 
 // TestTheServersRightsAreDocumented compares docs/server-pod.md with the pod: a capability is not to be added without a reason, nor
 // kept without one.
-func TestTheServersRightsAreDocumented(t *testing.T) {
-	text, err := os.ReadFile("../../../../docs/server-pod.md")
+func TestTheServersRightsAreDocumented(t *testing.T) { expectDocumented(t, "server-pod.md", testShard()) }
+
+// TestTheExternalAgentsRightsAreDocumented does the same for the pod that manages a share.
+func TestTheExternalAgentsRightsAreDocumented(t *testing.T) {
+	expectDocumented(t, "external.md", externalShard())
+}
+
+func expectDocumented(t *testing.T, document string, shard Shard) {
+	t.Helper()
+	text, err := os.ReadFile("../../../../docs/" + document)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -18,7 +26,7 @@ func TestTheServersRightsAreDocumented(t *testing.T) {
 	for _, row := range regexp.MustCompile("(?m)^\\| (`[A-Z_]+`(?:, `[A-Z_]+`)*) \\|").FindAllStringSubmatch(string(text), -1) {
 		documented = append(documented, regexp.MustCompile("[A-Z_]+").FindAllString(row[1], -1)...)
 	}
-	spec := podSpec(testShard())
+	spec := podSpec(shard)
 	container := spec.Containers[0]
 	var has []string
 	for _, c := range container.SecurityContext.Capabilities.Add {
