@@ -147,7 +147,7 @@ func TestShareThatCannotBeUsedStallsWithTheAgentsWords(t *testing.T) {
 			w.create(external)
 			w.settle()
 			w.startAgent("1")
-			w.agents.status = &agentv1.ServerStatus{Reason: word, Message: "root is nobody there"}
+			w.agents.status = &agentv1.ServerStatus{Reason: word, Message: "root is nobody there", ServerId: "of-another"}
 			w.settle()
 			ready := w.condition(v1alpha1.ConditionReady)
 			w.Expect(ready.Status).To(Equal(metav1.ConditionFalse))
@@ -155,8 +155,22 @@ func TestShareThatCannotBeUsedStallsWithTheAgentsWords(t *testing.T) {
 			w.Expect(ready.Message).To(HaveSuffix("root is nobody there"))
 			w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
 			w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionFalse), "it has never had a volume")
+			w.Expect(w.backend().Status.Shards[0].ServerID).To(BeEmpty())
+			w.Expect(w.agentConfig().ServerID).To(BeEmpty(), "with another share it begins")
 		})
 	}
+}
+
+// What the agent finds in the place of a share must not become the share: it would be served, without a volume.
+func TestIdentityOfAShareIsKept(t *testing.T) {
+	w := newWorld(t)
+	w.readyExternal(1)
+	w.agents.status = &agentv1.ServerStatus{Reason: "ShareChanged", Message: "another share", ServerId: "of-another"}
+	w.settle()
+	w.Expect(w.agentConfig().ServerID).To(Equal("server-1"))
+	w.Expect(w.backend().Status.Shards[0].ServerID).To(Equal("server-1"))
+	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionTrue))
 }
 
 func TestEditedAndDeletedOperandsOfAnExternalBackendArePutBack(t *testing.T) {

@@ -131,12 +131,16 @@ func (s *scope) inUse() (bool, reason) {
 
 // noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.
 func noteServerID(shard *shardState) {
+	if shard.External() { // a share that is not served may be any; the identity of one that was is kept, for it refuses others
+		shard.ServerID = shard.last.ServerID
+		if shard.serving() {
+			shard.ServerID = orElse(shard.agent.GetServerId(), shard.ServerID)
+		}
+		return
+	}
 	shard.ServerID = shard.agent.GetServerId()
 	if shard.ServerID != "" {
 		return
-	}
-	if shard.External() {
-		shard.ServerID = shard.last.ServerID
 	}
 	if shard.Claim != nil {
 		shard.ServerID = orElse(shard.Claim.Annotations[meta.AnnotationServerID], shard.last.ServerID)
