@@ -9,7 +9,9 @@ import (
 
 // TestTheServersRightsAreDocumented compares docs/server-pod.md with the pod: a capability is not to be added without a reason, nor
 // kept without one.
-func TestTheServersRightsAreDocumented(t *testing.T) { expectDocumented(t, "server-pod.md", testShard()) }
+func TestTheServersRightsAreDocumented(t *testing.T) {
+	expectDocumented(t, "server-pod.md", testShard())
+}
 
 // TestTheExternalAgentsRightsAreDocumented does the same for the pod that manages a share.
 func TestTheExternalAgentsRightsAreDocumented(t *testing.T) {
