@@ -156,10 +156,11 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	s.facts.ganesha = ganeshaVersion(ctx)
 	s.facts.capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true}
 	s.mu.Unlock()
-	s.service.Start(&service.Core{Engine: e, Access: book})
+	ended := make(chan struct{})
+	s.service.Start(&service.Core{Engine: e, Access: book, Ended: ended})
 
-	// The order of the end: what the clients have written goes to the disk while they are still served; then calls end, then
-	// Ganesha, then the workers on the disk; the unmount is deferred.
+	// The order of the end: what the clients have written goes to the disk while they are still served; then calls and Ganesha end
+	// together, for clients wait; then the workers on the disk; the unmount is deferred.
 	nfsContext, stopNFS := context.WithCancel(context.Background())
 	defer stopNFS()
 	var workers sync.WaitGroup
@@ -179,8 +180,9 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 		s.Log.Error(err, "Cannot sync before the end")
 	}
 	s.service.Stop()
-	stopCalls(calls)
+	close(ended) // announcements would go on for as long as their nodes have volumes
 	stopNFS()
+	stopCalls(calls)
 	<-nfsDone
 	workers.Wait()
 }
@@ -204,7 +206,7 @@ type runningServer struct{ *ganesha.Server }
 
 func (r runningServer) Serving() bool { return r.Status().Serving }
 
-// stopCalls gives calls in progress a moment. Announcements never end by themselves.
+// stopCalls gives calls in progress a moment.
 func stopCalls(calls *grpc.Server) {
 	timer := time.AfterFunc(graceOfCalls, calls.Stop)
 	defer timer.Stop()

@@ -148,7 +148,7 @@ func (s *Service) receive(stream grpc.BidiStreamingServer[agentv1.Announcement, 
 	case r := <-received:
 		return r.a, r.err
 	case <-c.Ended:
-		return nil, status.Error(codes.Unavailable, "the server's share was lost, and announcements begin anew")
+		return nil, status.Error(codes.Unavailable, "the server's disk or share was given up, and announcements begin anew")
 	}
 }
 

@@ -35,7 +35,11 @@ func (c *cluster) loadImage(file string) error {
 		return err
 	}
 	return c.onAllNodes(func(n int) error {
-		_, err := c.onNode(n, "ctr", "-n", "k8s.io", "images", "import", filepath.Join(nodeLoadedImages, name))
+		if _, err := c.onNode(n, "ctr", "-n", "k8s.io", "images", "import", filepath.Join(nodeLoadedImages, name)); err != nil {
+			return err
+		}
+		// containerd does not write unpacked layers to the disk: without power they would be empty files for ever after.
+		_, err := c.onNode(n, "sync")
 		return err
 	})
 }

@@ -63,13 +63,22 @@ type answered struct {
 }
 
 // calls makes the calls in their order.
-func (c caller) calls(t *testing.T, handle, place string, rpcs ...string) (answers []answered) {
+func (c caller) calls(t *testing.T, handle, place string, rpcs ...string) []answered {
+	t.Helper()
+	return c.callsAt(t, handle, path.Join(callDir, place, "globalmount"), path.Join(callDir, place, "mount"), rpcs...)
+}
+
+// stats asks for the statistics of a volume where the kubelet has published it.
+func (c caller) stats(t *testing.T, handle, target string) []answered {
+	t.Helper()
+	return c.callsAt(t, handle, "", target, "stats")
+}
+
+func (c caller) callsAt(t *testing.T, handle, staging, target string, rpcs ...string) (answers []answered) {
 	t.Helper()
 	var input strings.Builder
 	for _, rpc := range rpcs {
-		line, _ := json.Marshal(map[string]string{
-			"rpc": rpc, "volume": handle, "staging": path.Join(callDir, place, "globalmount"), "target": path.Join(callDir, place, "mount"),
-		})
+		line, _ := json.Marshal(map[string]string{"rpc": rpc, "volume": handle, "staging": staging, "target": target})
 		input.Write(line)
 		input.WriteByte('\n')
 	}

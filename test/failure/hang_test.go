@@ -37,7 +37,7 @@ func newWard(t *testing.T) ward {
 	w := ward{cluster: c, dead: c.newBackend(t, "moving", "shared-block", ""), handles: map[string]string{}}
 	w.node = c.otherNode(t, w.dead.node(t))
 	w.alive = c.newBackend(t, "steady-"+w.node, "local-block", w.node)
-	for claim, s := range map[string]server{"hang-staged": w.dead, "hang-doomed": w.dead, "hang-new": w.dead, "hang-alive": w.alive} {
+	for claim, s := range map[string]server{"hang-staged": w.dead, "hang-doomed": w.dead, "hang-unwritten": w.dead, "hang-new": w.dead, "hang-alive": w.alive} {
 		c.claim(t, claim, s)
 		volume := c.must(t, "get", "pvc", claim, "-o", "jsonpath={.spec.volumeName}")
 		w.handles[claim] = c.must(t, "get", "pv", volume, "-o", "jsonpath={.spec.csi.volumeHandle}")
@@ -45,13 +45,21 @@ func newWard(t *testing.T) ward {
 	t.Cleanup(func() {
 		ctx, cancel := contextOf(long)
 		defer cancel()
-		_, _ = c.Run(ctx, "delete", "pod/hang-staged", "pod/hang-doomed", "pod/hang-new", "--ignore-not-found", "--timeout=120s")
-		_, _ = c.Run(ctx, "delete", "pvc/hang-staged", "pvc/hang-doomed", "pvc/hang-new", "pvc/hang-alive", "--ignore-not-found", "--timeout=120s")
+		_, _ = c.Run(ctx, "delete", "pod/hang-staged", "pod/hang-doomed", "pod/hang-unwritten", "pod/hang-new", "--ignore-not-found", "--timeout=120s")
+		_, _ = c.Run(ctx, "delete", "pvc/hang-staged", "pvc/hang-doomed", "pvc/hang-unwritten", "pvc/hang-new", "pvc/hang-alive", "--ignore-not-found", "--timeout=120s")
 	})
 	w.calls = c.newCaller(t, w.node)
 	c.apply(t, workloadPod("hang-staged", "hang-staged", w.node, "run", "/data"))
 	c.running(t, "hang-staged")
 	return w
+}
+
+// publishedAt is where the kubelet has the volume of a pod of the same name as its claim.
+func (c cluster) publishedAt(t *testing.T, pod string) string {
+	t.Helper()
+	uid := c.must(t, "get", "pod", pod, "-o", "jsonpath={.metadata.uid}")
+	volume := c.must(t, "get", "pvc", pod, "-o", "jsonpath={.spec.volumeName}")
+	return "/var/lib/kubelet/pods/" + uid + "/volumes/kubernetes.io~csi/" + volume + "/mount"
 }
 
 // nfsMounts lists where the node has volumes of a server.
@@ -116,9 +124,14 @@ func TestNodeNeverHangs(t *testing.T) {
 
 // withoutServer is one way in which the server goes away and comes back.
 func (w ward) withoutServer(t *testing.T, away, back func()) {
-	w.apply(t, workloadPod("hang-doomed", "hang-doomed", w.node, "run", "/data"))
+	w.apply(t, workloadPod("hang-doomed", "hang-doomed", w.node, "read", "/data"))
+	w.apply(t, workloadPod("hang-unwritten", "hang-unwritten", w.node, "run", "/data"))
 	w.running(t, "hang-doomed")
+	w.running(t, "hang-unwritten")
+	w.progress(t, "hang-doomed", 10, "read")
+	w.progress(t, "hang-unwritten", 10, "write")
 	w.progress(t, "hang-staged", 10, "write")
+	staged := w.publishedAt(t, "hang-staged")
 	before := w.calls.cycles(t, w.handles["hang-alive"], "alive", 5)
 	watch := w.watchKubelet(t)
 	backDone := false
@@ -131,7 +144,13 @@ func (w ward) withoutServer(t *testing.T, away, back func()) {
 
 	during := make(chan float64, 1)
 	go func() { during <- w.calls.cycles(t, w.handles["hang-alive"], "alive", 5) }()
-	within(t, statsDeadline, w.calls.calls(t, w.handles["hang-staged"], "staged", "stats"))
+	stats := w.calls.stats(t, w.handles["hang-staged"], staged)
+	within(t, statsDeadline, stats)
+	for _, a := range stats {
+		if a.Code == "NotFound" {
+			t.Errorf("the plugin does not know the kubelet's mount: %s", a.Message)
+		}
+	}
 	within(t, callDeadline, w.calls.calls(t, w.handles["hang-new"], "new", "stage", "publish", "unpublish", "unstage"))
 	if d := <-during; d > slower*before {
 		t.Errorf("a volume of another server took %.2f s to be staged, published and taken away, %.2f s before", d, before)
@@ -142,6 +161,8 @@ func (w ward) withoutServer(t *testing.T, away, back func()) {
 	begin := time.Now()
 	w.must(t, "delete", "pod/hang-doomed", "--timeout=180s")
 	t.Logf("a pod on the dead server was deleted in %.0f s", time.Since(begin).Seconds())
+	// The kernel ends no process that waits for its writes to reach the server: this pod is gone when the server is back.
+	w.must(t, "delete", "pod/hang-unwritten", "--wait=false")
 	w.apply(t, workloadPod("hang-new", "hang-new", w.node, "run", "/data"))
 	await(t, long, "the new pod waits, and says why", func() error {
 		out, err := w.Run(t.Context(), "get", "events", "--field-selector", "involvedObject.name=hang-new,reason=FailedMount", "-o", "jsonpath={.items[*].message}")
@@ -153,6 +174,7 @@ func (w ward) withoutServer(t *testing.T, away, back func()) {
 	back()
 	backDone = true
 	w.dead.serving(t, "")
+	w.must(t, "wait", "--for=delete", "--timeout=180s", "pod/hang-unwritten")
 	w.running(t, "hang-new")
 	w.progress(t, "hang-staged", 10, "write", "mkdir")
 	w.progress(t, "hang-new", 10, "write", "mkdir")

@@ -3,6 +3,7 @@
 //
 //	workload idle             wait to be called
 //	workload run DIR          write, lock and make files below DIR until it is told to stop
+//	workload read DIR         open and read a file of DIR again and again: nothing waits to be written back
 //	workload contend DIR      try, until told to stop, to take the locks that the writer of DIR holds
 //	workload ask QUESTION     to the one that runs here: report, mark (forget the waits so far) or stop (and report)
 //	workload csi SOCKET       make the calls to a node plugin that stand on standard input
@@ -17,6 +18,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"syscall"
 )
@@ -39,6 +41,8 @@ func command(args []string) error {
 		return nil
 	case len(args) == 2 && args[0] == "run":
 		return run(args[1])
+	case len(args) == 2 && args[0] == "read":
+		return runReader(args[1])
 	case len(args) == 2 && args[0] == "contend":
 		return runContender(args[1])
 	case len(args) == 2 && args[0] == "ask":
@@ -53,7 +57,7 @@ func command(args []string) error {
 		}
 		return verify(args[1], writes, rounds)
 	}
-	return fmt.Errorf("usage: workload idle | run DIR | contend DIR | ask report|mark|stop | csi SOCKET | verify DIR WRITES ROUNDS")
+	return fmt.Errorf("usage: workload idle | run DIR | read DIR | contend DIR | ask report|mark|stop | csi SOCKET | verify DIR WRITES ROUNDS")
 }
 
 // ask puts a question to the program that runs in this pod, without touching the volume.
@@ -125,5 +129,22 @@ func runContender(dir string) error {
 		return err
 	}
 	j.loop(contendPause, func() error { return c.once(j) })
+	return answer(j)
+}
+
+// runReader starts the loop of one that only reads. Each open asks the server.
+func runReader(dir string) error {
+	j := newJournal()
+	name := filepath.Join(dir, "read")
+	if err := os.WriteFile(name, record(1), 0o644); err != nil {
+		return err
+	}
+	j.loop(writePause, func() error {
+		if _, err := os.ReadFile(name); err != nil {
+			return err
+		}
+		j.acked("read")
+		return nil
+	})
 	return answer(j)
 }
