@@ -61,13 +61,3 @@ func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // fails only when it has ended
 	<-p.ended
 }
-
-// stop asks the process to end, and kills it when it has not within the timeout.
-func (p *process) stop(timeout time.Duration) {
-	_ = p.cmd.Process.Signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-	case <-time.After(timeout):
-		p.kill()
-	}
-}

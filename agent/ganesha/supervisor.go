@@ -22,7 +22,6 @@ const (
 	stableAfter = 30 * time.Second
 	// Loading 10,000 exports takes 11.5 s.
 	startTimeout = 2 * time.Minute
-	stopTimeout  = 5 * time.Second
 	pollStart    = 20 * time.Millisecond
 )
 
@@ -126,7 +125,9 @@ func (s *Server) runOnce(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer server.stop(stopTimeout)
+	// Its own end takes seconds in which clients wait, and does nothing that they could see: what they were told is safe is in the file
+	// system or, about themselves, in the recovery directory.
+	defer server.kill()
 
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -176,6 +176,7 @@ func (d *disk) close(log logr.Logger) {
 	var err error
 	for range unmountTries {
 		if err = xfs.Unmount(d.dir); err == nil {
+			log.Info("The disk is unmounted")
 			return
 		}
 		<-time.After(unmountPause)

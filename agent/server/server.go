@@ -139,6 +139,9 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 		Store: d.store, Filesystem: d.fs, Access: book, Exports: runningServer{nfs},
 		OvercommitPercent: s.Config.OvercommitPercent, Now: time.Now, Log: s.Log,
 	})
+	begin := time.Now()
+	version := make(chan string, 1)
+	go func() { version <- ganeshaVersion(ctx) }()
 	if !s.repair(ctx, e) || !s.checkHandle(ctx, d.store) {
 		stopCalls(calls)
 		return
@@ -153,9 +156,10 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	s.engine = e
 	s.exports = keeper
 	s.facts = readFacts(record)
-	s.facts.ganesha = ganeshaVersion(ctx)
+	s.facts.ganesha = <-version
 	s.facts.capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true}
 	s.mu.Unlock()
+	s.Log.Info("The disk is ready to be served", "checkedFor", time.Since(begin).String())
 	ended := make(chan struct{})
 	s.service.Start(&service.Core{Engine: e, Access: book, Ended: ended})
 

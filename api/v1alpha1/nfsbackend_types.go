@@ -104,9 +104,10 @@ type ManagedServer struct {
 	// updateStrategy says when server pods are replaced by ones of a new version or configuration.
 	// +optional
 	UpdateStrategy UpdateStrategy `json:"updateStrategy,omitzero"`
-	// leaseSeconds is the NFSv4 lease: a client that is silent for longer loses its locks.
+	// leaseSeconds is the NFSv4 lease: a client that is silent for longer can lose its locks to others. Clients notice a restart of the server
+	// after two thirds of it at the latest.
 	// +optional
-	// +default=18
+	// +default=12
 	// +kubebuilder:validation:Minimum=10
 	// +kubebuilder:validation:Maximum=60
 	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`

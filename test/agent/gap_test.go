@@ -16,7 +16,7 @@ import (
 // defaults is a configuration with the lease and the grace period that a backend has when nobody says otherwise.
 func defaults(h *host.Host) config.Config {
 	c := h.Config(host.DiskLarge)
-	c.LeaseSeconds, c.GraceSeconds = 18, 30
+	c.LeaseSeconds, c.GraceSeconds = 12, 30
 	return c
 }
 

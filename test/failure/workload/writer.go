@@ -95,6 +95,12 @@ func verifyWrites(dir string, n int64) error {
 		return err
 	}
 	defer f.Close()
+	// The kernel's client keeps old pages of a file for as long as any process of the node has it open for writing, as the contender has,
+	// unless the file is locked.
+	content := &unix.Flock_t{Type: unix.F_RDLCK, Len: lockStart}
+	if err := unix.FcntlFlock(f.Fd(), unix.F_SETLK, content); err != nil {
+		return fmt.Errorf("lock the content: %w", err)
+	}
 	got := make([]byte, recordBytes)
 	for i := range n {
 		if _, err := io.ReadFull(f, got); err != nil {
