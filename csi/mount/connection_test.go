@@ -7,9 +7,9 @@ func TestConnectionOf(t *testing.T) {
 		agent, user []string
 		want        Connection
 	}{
-		{nil, nil, Connection{"4.2", 1, "timeo=100,retrans=2", true}},
-		{[]string{"noresvport"}, []string{"nconnect=4", "vers=4.1,timeo=300"}, Connection{"4.1", 4, "timeo=300,retrans=2", false}},
-		{[]string{"resvport"}, []string{"ro,noatime,rsize=4096"}, Connection{"4.2", 1, "timeo=100,retrans=2", true}},
+		{nil, nil, Connection{"4.2", 1, "timeo=100,retrans=1", true}},
+		{[]string{"noresvport"}, []string{"nconnect=4", "vers=4.1,timeo=300"}, Connection{"4.1", 4, "timeo=300,retrans=1", false}},
+		{[]string{"resvport"}, []string{"ro,noatime,rsize=4096"}, Connection{"4.2", 1, "timeo=100,retrans=1", true}},
 	} {
 		options, err := MakeOptions("10.0.0.1", test.agent, test.user)
 		if err != nil {

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const baseText = "vers=4.2,hard,timeo=100,retrans=2,proto=tcp,port=2049"
+const baseText = "vers=4.2,hard,timeo=100,retrans=1,proto=tcp,port=2049"
 
 func TestMakeOptions(t *testing.T) {
 	tests := map[string]struct {
@@ -28,7 +28,7 @@ func TestMakeOptions(t *testing.T) {
 		},
 		"the user's override, with one vers only": {
 			address: "10.0.0.1", agent: []string{"resvport"}, user: []string{"nfsvers=4.1", "soft", "timeo=50"},
-			want: Options{Data: "vers=4.1,soft,timeo=50,retrans=2,proto=tcp,port=2049,resvport,addr=10.0.0.1"},
+			want: Options{Data: "vers=4.1,soft,timeo=50,retrans=1,proto=tcp,port=2049,resvport,addr=10.0.0.1"},
 		},
 		"the last of the user's holds": {
 			address: "10.0.0.1", user: []string{"v4.1", "vers=4.2", "nconnect=2,nconnect=8", " noac "},

@@ -191,7 +191,7 @@ func (k *kubelet) testOptions(t *testing.T) {
 		if !strings.Contains(line, p.staging) {
 			continue
 		}
-		for _, want := range []string{"noatime", "vers=4.1", "hard", "timeo=150", "retrans=2", serverAddress + ":/" + p.id} {
+		for _, want := range []string{"noatime", "vers=4.1", "hard", "timeo=150", "retrans=1", serverAddress + ":/" + p.id} {
 			if !strings.Contains(line, want) {
 				t.Errorf("%s is missing in %s", want, line)
 			}

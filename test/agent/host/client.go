@@ -113,7 +113,7 @@ func TryMount(path string, options ...string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	options = append([]string{"vers=4.2,hard,timeo=100,retrans=2,addr=" + address + ",clientaddr=" + address}, options...)
+	options = append([]string{"vers=4.2,hard,timeo=100,retrans=1,addr=" + address + ",clientaddr=" + address}, options...)
 	return dir, unix.Mount(address+":"+path, dir, "nfs4", 0, strings.Join(options, ","))
 }
 
