@@ -32,6 +32,7 @@ func newAgentCommand() *cobra.Command {
 				o.Log.Info("Not protected from a deadlock", "message", flusher.Error())
 				o.Warnings = append(o.Warnings, flusher.Error())
 			}
+			go func() { _ = giveBackStartup(cmd.Context(), o.Log) }() // it logs what it cannot do
 			return server.Run(cmd.Context(), o)
 		},
 	}

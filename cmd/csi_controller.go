@@ -97,6 +97,7 @@ func (o csiControllerOptions) run(ctx context.Context) error {
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return health.Serve(ctx) })
+	group.Go(func() error { return giveBackStartup(ctx, log) })
 	group.Go(func() error { return resources.Start(ctx) })
 	group.Go(func() error {
 		if err := waitForCache(ctx, resources); err != nil {

@@ -52,8 +52,7 @@ func runManager(ctx context.Context, options managerOptions) error {
 		return fmt.Errorf("find the cluster: %w", err)
 	}
 	config.UserAgent = "nfs-operator-manager/" + version.Version
-	// The reconcilers are bounded by their own concurrency; the client's default of 5 a second would slow a start.
-	config.QPS, config.Burst = 50, 100
+	controllers.LimitRequests(config)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        controllers.Scheme(),
 		Cache:                         controllers.CacheOptions(options.namespace),
@@ -74,6 +73,7 @@ func runManager(ctx context.Context, options managerOptions) error {
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
+	go func() { _ = giveBackStartup(ctx, mgr.GetLogger()) }() // it logs what it cannot do
 	return mgr.Start(ctx)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"os"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -15,15 +16,16 @@ import (
 // afterStart is when a program has done what it does only once.
 const afterStart = 20 * time.Second
 
-// giveBackStartup waits until the program has started, and then gives back the pages of its own file which only its start
-// has used: to initialize its packages, a program of this size reads most of itself. What is needed again is mapped
-// again from the page cache.
+// giveBackStartup waits until the program has started, and then gives back what only its start has used: garbage, and pages of its own
+// file, for to initialize its packages, a program of this size reads most of itself. What is needed again is mapped again
+// from the page cache.
 func giveBackStartup(ctx context.Context, log logr.Logger) error {
 	select {
 	case <-ctx.Done():
 		return nil
 	case <-time.After(afterStart):
 	}
+	debug.FreeOSMemory()
 	bytes, err := unmapProgram()
 	if err != nil {
 		log.Info("Cannot give back the memory that only the start has used", "reason", err.Error())

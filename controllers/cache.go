@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/selection"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -53,6 +54,10 @@ func CacheOptions(namespace string) cache.Options {
 		},
 	}}
 }
+
+// LimitRequests sets how often a second the manager may ask the API server for objects of one kind: enough for a start with a thousand
+// custom resources in a minute, and little enough to leave the API server to others. (Without it there is no limit.)
+func LimitRequests(config *rest.Config) { config.QPS, config.Burst = 50, 100 }
 
 // ClientOptions make the classes of snapshots, whose kind has no Go type here, come from the cache as all others do.
 func ClientOptions() client.Options {

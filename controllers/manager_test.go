@@ -45,6 +45,7 @@ func startManager(t *testing.T, c client.Client) *testenv.Requests {
 		UserName: "system:serviceaccount:" + testenv.Namespace + ":manager",
 		Groups:   []string{"system:serviceaccounts", "system:authenticated"},
 	}
+	LimitRequests(config)
 	requests := testenv.Record(config)
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: Scheme(), Cache: CacheOptions(testenv.Namespace), Client: ClientOptions(), Metrics: metricsserver.Options{BindAddress: "0"},

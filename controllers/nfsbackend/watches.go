@@ -25,8 +25,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("nfsbackend").
 		For(&v1alpha1.NFSBackend{}, builder.WithPredicates(
 			predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}))).
-		// A server that does not answer holds its worker for some seconds.
-		WithOptions(controller.Options{MaxConcurrentReconciles: 4})
+		// A server that does not answer holds its worker for up to ten seconds, and all of them may be silent at once.
+		WithOptions(controller.Options{MaxConcurrentReconciles: 16})
 	for _, child := range []client.Object{
 		&appsv1.StatefulSet{}, &appsv1.Deployment{}, &corev1.Pod{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{},
 		&corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &policyv1.PodDisruptionBudget{},

@@ -82,7 +82,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 
 func (r *Reconciler) findBackends(ctx context.Context, s *scope) error {
 	list := &v1alpha1.NFSBackendList{}
-	if err := r.Client.List(ctx, list); err != nil {
+	if err := r.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // nothing changes them here
 		return fmt.Errorf("list NFSBackends: %w", err)
 	}
 	for i := range list.Items {

@@ -23,13 +23,13 @@ type Requests struct {
 	lock   sync.Mutex
 	used   map[Right]bool
 	denied map[Right]bool
+	counts map[Right]int
 	writes []string
-	count  int
 }
 
 // Record makes all clients of a configuration tell what they ask.
 func Record(config *rest.Config) *Requests {
-	r := &Requests{used: map[Right]bool{}, denied: map[Right]bool{}}
+	r := &Requests{used: map[Right]bool{}, denied: map[Right]bool{}, counts: map[Right]int{}}
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(request *http.Request) (*http.Response, error) {
 			response, err := next.RoundTrip(request)
@@ -49,7 +49,7 @@ func (f roundTripper) RoundTrip(request *http.Request) (*http.Response, error) {
 func (r *Requests) note(right Right, request *http.Request, code int) {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	r.count++
+	r.counts[right]++
 	r.used[right] = true
 	if made, isPatch := strings.CutPrefix(string(right), "patch "); isPatch && code == http.StatusCreated {
 		r.used[Right("create "+made)] = true // of an apply that makes the object the API server asks for both
@@ -76,11 +76,11 @@ func (r *Requests) Denied() []Right {
 	return slices.Sorted(maps.Keys(r.denied))
 }
 
-// Count is how many requests there were, reads included.
-func (r *Requests) Count() int {
+// Counts is how many requests there were of each kind, reads included.
+func (r *Requests) Counts() map[Right]int {
 	r.lock.Lock()
 	defer r.lock.Unlock()
-	return r.count
+	return maps.Clone(r.counts)
 }
 
 // Writes since the last call, but for the leases'.

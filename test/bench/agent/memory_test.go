@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 	"github.com/nfs-operator/nfs-operator/test/bench"
@@ -28,9 +29,13 @@ func TestMemory(t *testing.T) {
 	}
 }
 
-// residentMiB is what the agent and Ganesha hold together. The machine has no other process of these names.
+// settled is how long after its start the agent has given back what only the start has used.
+const settled = 25 * time.Second
+
+// residentMiB is what the agent and Ganesha hold together, some time after the start. The machine has no other process of these names.
 func residentMiB(t *testing.T) float64 {
 	t.Helper()
+	time.Sleep(settled)
 	var kib float64
 	files, _ := filepath.Glob("/proc/[0-9]*/status")
 	for _, file := range files {
@@ -44,11 +49,13 @@ func residentMiB(t *testing.T) float64 {
 				fields[key] = strings.TrimSpace(value)
 			}
 		}
-		if name := fields["Name"]; name != "ganesha.nfsd" && name != filepath.Base(host.Program) {
+		name := fields["Name"]
+		if name != "ganesha.nfsd" && name != filepath.Base(host.Program) {
 			continue
 		}
 		var n float64
 		if _, err := fmt.Sscanf(fields["VmRSS"], "%f kB", &n); err == nil {
+			t.Logf("%s: resident %s, anonymous %s", name, fields["VmRSS"], fields["RssAnon"])
 			kib += n
 		}
 	}
