@@ -36,7 +36,7 @@ func TestMakeOptions(t *testing.T) {
 		},
 		"an external server's": {
 			address: "10.0.0.1", agent: []string{"vers=4.1", "port=20490", "noresvport", "nosharecache"}, user: []string{"sharecache"},
-			want: Options{Data: "vers=4.1,hard,timeo=100,retrans=2,proto=tcp,port=20490,noresvport,nosharecache,addr=10.0.0.1"},
+			want: Options{Data: "vers=4.1,hard,timeo=100,retrans=1,proto=tcp,port=20490,noresvport,nosharecache,addr=10.0.0.1"},
 		},
 		"flags of mount(2)": {
 			address: "10.0.0.1", user: []string{"ro", "nosuid,nodev", "noexec", "exec", "noatime", "_netdev", "defaults"},
