@@ -88,11 +88,12 @@ func (o csiNodeOptions) run(ctx context.Context) error {
 	announcer := announce.New(state, finder, client, mounter, log)
 	node := driver.NewNode(driver.NodeConfig{
 		Name: o.nodeName, Mounter: mounter, Agents: finder, State: state, Announcer: announcer, Client: client,
-		Events: events, BackendGone: api.backendGone,
+		Events: events, BackendGone: api.backendGone, Published: api.serverAddress,
 	})
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return keeper.Run(ctx) })
 	group.Go(func() error { return announcer.Run(ctx) })
+	group.Go(func() error { return node.FollowServers(logr.NewContext(ctx, log)) })
 	group.Go(func() error { return giveBackStartup(ctx, log) })
 	group.Go(func() error { return o.serve(ctx, log, dir, node) })
 	return group.Wait()

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -45,7 +46,8 @@ type fixture struct {
 	state      *nodestate.Store
 	announcer  *announce.Announcer
 	endNode    func()
-	gone       string // NFSBackend that does not exist any more
+	gone       string      // NFSBackend that does not exist any more
+	moved      atomic.Bool // main/0 is at movedAddress
 	client     client.Client
 	controller *Controller
 	finder     finder
@@ -65,13 +67,14 @@ func newFixture(t *testing.T, objects ...client.Object) *fixture {
 		f.agents, f.stop = append(f.agents, agent), append(f.stop, stop)
 		byAddress[addressOf(i)] = agent
 	}
+	byAddress[movedAddress] = f.agents[0]
 	pool := fakeagent.Pool(byAddress)
 	t.Cleanup(pool.Close)
 	f.client = newClient(t, objects)
 	f.controller = NewController(catalog.New(f.client, f.client), pool)
 
 	f.dir, f.events = t.TempDir(), &events{}
-	f.finder = finder{agents.NewNode(pool, hosts{}, "ns", nil), pool, &f.state}
+	f.finder = finder{agents.NewNode(pool, hosts{}, "ns", nil), pool, &f.state, &f.moved}
 	f.who = func() (*agentv1.Client, error) { return &agentv1.Client{BootId: "boot"}, nil }
 	f.startNode(t, "boot")
 	return f
@@ -133,7 +136,10 @@ type finder struct {
 
 	pool  *agents.Pool
 	state **nodestate.Store
+	moved *atomic.Bool
 }
+
+const movedAddress = "fd00::1"
 
 // hosts is a DNS that knows nobody.
 type hosts struct{}
@@ -146,6 +152,9 @@ func (f finder) Connect(_ context.Context, shard volumeid.Shard) (agents.Connect
 	address := addressOf(int(shard.Number))
 	if shard.Backend == "wide" {
 		address = addressOf(int(shard.Number) + 1)
+	}
+	if shard == (volumeid.Shard{Backend: backendName}) && f.moved.Load() {
+		address = movedAddress
 	}
 	agent, err := f.pool.Agent(shard, address)
 	return agents.Connection{Client: agent, Address: address}, err

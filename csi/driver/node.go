@@ -43,6 +43,8 @@ type NodeConfig struct {
 	Events Events
 	// BackendGone reports whether an NFSBackend certainly does not exist; nil knows of none.
 	BackendGone func(ctx context.Context, backend string) bool
+	// Published is the address of a server as its NFSBackend has it, or empty; nil knows of none.
+	Published func(ctx context.Context, shard volumeid.Shard) string
 	// GiveUpAfter is how long a server may be away before an unmount that waits for it is forced; 0 is ten minutes.
 	GiveUpAfter time.Duration
 }
@@ -56,6 +58,8 @@ type Node struct {
 	locks keylock.Set
 	// told are the conflicts of mount options that were told.
 	told keylock.Set
+	// former are the addresses that servers have left.
+	former former
 	// looks are the shards of which a file system is being asked how full it is: of a dead one the question hangs.
 	looks keylock.Set
 }

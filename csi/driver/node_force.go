@@ -51,7 +51,7 @@ func (n *Node) unmountOrGiveUp(ctx context.Context, v volumeid.Volume, target st
 	if !m.IsNFS() {
 		return cause
 	}
-	reason := n.whyGiveUp(ctx, v, target, cause)
+	reason := n.whyGiveUp(ctx, v, m, cause)
 	if reason == "" {
 		return cause
 	}
@@ -68,13 +68,13 @@ func (n *Node) mountAt(target string) (mount.Mount, bool, error) {
 }
 
 // whyGiveUp says why nobody will ever write to the volume again, or nothing.
-func (n *Node) whyGiveUp(ctx context.Context, v volumeid.Volume, target string, cause error) string {
-	if errors.Is(cause, mount.ErrBusy) && n.answers(ctx, target) {
+func (n *Node) whyGiveUp(ctx context.Context, v volumeid.Volume, m mount.Mount, cause error) string {
+	if errors.Is(cause, mount.ErrBusy) && n.answers(ctx, m.Target) {
 		return "" // somebody uses it, and can
 	}
 	switch err := n.ask(ctx, v); {
 	case err == nil:
-		return ""
+		return n.leftForGood(ctx, v, m)
 	case status.Code(err) == codes.NotFound && !isExport(v):
 		return "the volume does not exist any more"
 	case answered(err):

@@ -126,7 +126,7 @@ func (n *Node) staged(s stage) (bool, error) {
 	}
 	// The state was lost, or an unmount was begun and did not succeed.
 	record := s.record()
-	record.Source, record.Options, record.Group = m.Source, known.Options, known.Group
+	record.Source, record.Options, record.Group, record.Address = m.Source, known.Options, known.Group, known.Address
 	_, err = n.State.Begin(record)
 	n.Announcer.Changed(s.volume.Shard)
 	return err == nil, err
@@ -189,6 +189,9 @@ func (n *Node) prepare(ctx context.Context, agent agents.Connection, s stage, re
 	}
 	return m, n.State.Update(record.Handle, func(v *nodestate.Volume) {
 		v.Source, v.Options, v.Group = mount.Source(m.Address, m.Path), m.Options.Data, s.group
+		if m.Address == agent.Address {
+			v.Address = agent.Address
+		}
 	})
 }
 

@@ -51,6 +51,12 @@ func Source(address, path string) string {
 	return address + ":" + path
 }
 
+// Host is the address in a source.
+func Host(source string) string {
+	host, _, _ := strings.Cut(source, ":/")
+	return strings.Trim(host, "[]")
+}
+
 // Bind implements Mounter.
 func (l *Linux) Bind(ctx context.Context, source, target string, readOnly bool) error {
 	mounts, err := l.Mounts()

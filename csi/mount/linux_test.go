@@ -165,3 +165,14 @@ func FuzzParseResult(f *testing.F) {
 		}
 	})
 }
+
+func TestHost(t *testing.T) {
+	for address, path := range map[string]string{"10.0.0.1": "/abc", "fd00::1": "/abc/def"} {
+		if got := Host(Source(address, path)); got != address {
+			t.Errorf("host of %s is %s", Source(address, path), got)
+		}
+	}
+	if got := Host("tmpfs"); got != "tmpfs" {
+		t.Errorf("host of tmpfs is %s", got)
+	}
+}

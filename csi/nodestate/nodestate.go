@@ -26,6 +26,8 @@ type Volume struct {
 	SingleNode bool `json:"singleNode,omitempty"`
 	// Source is what is mounted, as mountinfo has it; empty until the agent has said.
 	Source string `json:"source,omitempty"`
+	// Address is where the server's agent was reached, if it is also where the volume was mounted from; empty for an external server.
+	Address string `json:"address,omitempty"`
 	// Options are those of the mount, as mount(2) was given them.
 	Options string `json:"options,omitempty"`
 	// Group was given the right to read and write the volume from this node.
