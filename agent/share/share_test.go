@@ -120,7 +120,7 @@ func TestServerWithoutAddressIsUnreachable(t *testing.T) {
 func TestNodesMountWithWhatWasAgreedOn(t *testing.T) {
 	s := &Share{Version: "4.1", place: place(t, &mounter{}, "nconnect=2", "nfsvers=4.1")}
 	o, err := mount.MakeOptions("10.0.0.9", s.NodeOptions(), []string{"sharecache"})
-	if err != nil || o.Data != "vers=4.1,hard,timeo=100,retrans=2,proto=tcp,port=2049,nconnect=2,nosharecache,addr=10.0.0.9" {
+	if err != nil || o.Data != "vers=4.1,hard,timeo=100,retrans=1,proto=tcp,port=2049,nconnect=2,nosharecache,addr=10.0.0.9" {
 		t.Errorf("options %q, %v", o.Data, err)
 	}
 }
