@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -33,7 +34,11 @@ func newAgentCommand() *cobra.Command {
 				o.Warnings = append(o.Warnings, flusher.Error())
 			}
 			go func() { _ = giveBackStartup(cmd.Context(), o.Log) }() // it logs what it cannot do
-			return server.Run(cmd.Context(), o)
+			err = server.Run(cmd.Context(), o)
+			if errors.Is(err, server.ErrShareLost) {
+				err = server.BeginAnew(err)
+			}
+			return err
 		},
 	}
 	flags := cmd.Flags()

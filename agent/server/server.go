@@ -67,9 +67,12 @@ type Server struct {
 }
 
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
-// is told by GetStatus and /readyz, and tried again.
+// is told by GetStatus and /readyz, and tried again; and ErrShareLost.
 func Run(ctx context.Context, o Options) error {
 	s := &Server{Options: o, metrics: newMetrics(), problem: condition{reasonStarting, "the agent is starting"}}
+	if c, anew := begunAnew(); anew {
+		s.problem = c
+	}
 	s.service = service.New(s.status)
 	s.metrics.watch(s)
 
@@ -86,11 +89,12 @@ func Run(ctx context.Context, o Options) error {
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var lost error
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		if o.Config.External != nil {
-			s.runShare(ctx, calls)
+			lost = s.runShare(ctx, calls)
 		} else {
 			s.run(ctx, calls)
 		}
@@ -101,6 +105,9 @@ func Run(ctx context.Context, o Options) error {
 	}
 	cancel()
 	<-done
+	if errors.Is(lost, ErrShareLost) {
+		return lost
+	}
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
 		return nil
 	}

@@ -3,11 +3,11 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"path"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -20,18 +20,25 @@ import (
 	"github.com/nfs-operator/nfs-operator/csi/mount"
 )
 
-// runShare works on the share of an external server until the context ends. A share that is lost is taken into use anew, from the
-// beginning: another agent may have worked on it meanwhile.
-func (s *Server) runShare(ctx context.Context, calls *grpc.Server) {
+// ErrShareLost means that the share of an external server, which was in use, is lost: BeginAnew.
+var ErrShareLost = errors.New("the share is lost")
+
+// runShare works on the share of an external server until the context ends, or the share is lost.
+func (s *Server) runShare(ctx context.Context, calls *grpc.Server) error {
 	place := s.place()
-	for ctx.Err() == nil {
+	for {
 		sh, owner, err := share.Open(ctx, place)
 		s.setOwner(owner)
 		if err == nil {
 			err = s.serveShare(ctx, sh)
 		}
-		if ctx.Err() != nil {
-			break
+		switch {
+		case errors.Is(err, ErrShareLost):
+			calls.Stop() // which waits for none of them
+			return err
+		case ctx.Err() != nil:
+			stopCalls(calls)
+			return err
 		}
 		c := condition{share.Failed, err.Error()}
 		if known := (share.Error{}); errors.As(err, &known) {
@@ -40,7 +47,6 @@ func (s *Server) runShare(ctx context.Context, calls *grpc.Server) {
 		s.report(c)
 		sleep(ctx, retryDisk)
 	}
-	stopCalls(calls)
 }
 
 func (s *Server) place() share.Place {
@@ -54,15 +60,14 @@ func (s *Server) place() share.Place {
 	}
 }
 
-// serveShare answers calls until the context ends, or the share is lost: then it returns why. It closes the share.
+// serveShare answers calls until the context ends, and closes the share then. A share that is lost is ErrShareLost; it stays as it is.
 func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
-	ctx, cancel := context.WithCancel(ctx)
+	workerContext, cancel := context.WithCancel(ctx)
 	defer cancel()
 	book := access.New(sh.Store, 0, time.Now)
 	book.Unfenced()
-	exports := &foreignExports{}
 	e := engine.New(engine.Options{
-		Store: sh.Store, Filesystem: sh, Access: book, Exports: exports,
+		Store: sh.Store, Filesystem: sh, Access: book, Exports: foreignExports{},
 		Missing: engine.Missing{Quota: true, Squash: true, Reflink: !sh.Reflink}, Now: time.Now, Log: s.Log,
 	})
 	if err := e.Repair(); err != nil {
@@ -73,42 +78,34 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	s.facts = readFacts(sh.Store.Server())
 	s.facts.version, s.facts.capabilities = sh.Version, &agentv1.Capabilities{Reflink: sh.Reflink, Xattrs: sh.Xattrs}
 	s.mu.Unlock()
-	ended := make(chan struct{})
 	c := s.Config.External
+	ended := make(chan struct{})
 	s.service.Start(&service.Core{
 		Engine: e, Access: book, Ended: ended,
 		Share: &service.Share{Server: c.Server, Path: path.Join(c.Path, sh.Store.VolumesName()), Options: sh.NodeOptions()},
 	})
 	s.Log.Info("Serving volumes of an external server's share", "server", c.Server, "path", c.Path, "version", sh.Version, "reflink", sh.Reflink)
 	var workers sync.WaitGroup
-	workers.Go(func() { e.Run(ctx) })
+	workers.Go(func() { e.Run(workerContext) })
 	err := sh.Watch(ctx)
-	if err != nil {
-		s.Log.Error(err, "The share is lost")
-		sh.Abandon()
-	}
-	exports.lost.Store(true)
-	s.mu.Lock()
-	s.share = nil
-	s.problem = condition{share.Unreachable, "the share was lost"}
-	s.mu.Unlock()
 	s.service.Stop()
 	close(ended)
-	cancel()
-	s.service.Drain()
-	workers.Wait()
-	if closing := sh.Close(); closing != nil {
-		s.Log.Error(closing, "Cannot unmount the share")
+	if err != nil {
+		s.Log.Error(err, "The share is lost, beginning anew")
+		sh.Abandon()
+		return fmt.Errorf("%w: %w", ErrShareLost, err)
 	}
-	return err
+	cancel()
+	workers.Wait()
+	return sh.Close()
 }
 
 // foreignExports are those of an external server: there is nothing to tell it.
-type foreignExports struct{ lost atomic.Bool }
+type foreignExports struct{}
 
-func (*foreignExports) Sync(context.Context, ...string) error { return nil }
+func (foreignExports) Sync(context.Context, ...string) error { return nil }
 
-func (f *foreignExports) Serving() bool { return !f.lost.Load() }
+func (foreignExports) Serving() bool { return true }
 
 func (s *Server) setOwner(owner string) {
 	s.mu.Lock()

@@ -42,11 +42,10 @@ func caller(ctx context.Context) (access.Caller, error) {
 
 // OpenAccess implements the service.
 func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest) (*agentv1.OpenAccessResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	who, err := caller(ctx)
 	if err != nil {
 		return nil, err
@@ -112,13 +111,11 @@ func (s *Service) Announce(stream grpc.BidiStreamingServer[agentv1.Announcement,
 		if err != nil {
 			return err
 		}
-		c, done, err := s.ready()
+		c, err := s.ready()
 		if err != nil {
 			return err // the node connects again
 		}
-		err = announce(stream.Context(), c, who, a)
-		done()
-		if err != nil {
+		if err := announce(stream.Context(), c, who, a); err != nil {
 			return toStatus(err)
 		}
 		if disconnected == nil {
@@ -175,11 +172,10 @@ func announce(ctx context.Context, c *Core, who access.Caller, a *agentv1.Announ
 
 // SetNodeGone implements the service.
 func (s *Service) SetNodeGone(ctx context.Context, req *agentv1.SetNodeGoneRequest) (*agentv1.SetNodeGoneResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	changed, err := c.Access.SetGone(req.GetNode(), req.GetGone(), req.GetFenced())
 	if err != nil {
 		return nil, toStatus(err)

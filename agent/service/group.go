@@ -12,11 +12,10 @@ import (
 
 // SetGroup implements the service. A node can only change what it could change through a mount of its own.
 func (s *Service) SetGroup(ctx context.Context, req *agentv1.SetGroupRequest) (*agentv1.SetGroupResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	who, err := caller(ctx)
 	if err != nil {
 		return nil, err

@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -36,56 +36,33 @@ type Share struct {
 // Service answers the agent's calls.
 type Service struct {
 	agentv1.UnimplementedAgentServer
+	core   atomic.Pointer[Core]
 	status func(*Core) *agentv1.ServerStatus
-
-	mu    sync.Mutex
-	core  *Core
-	calls sync.WaitGroup // that work on the core
 }
 
 // New makes a service that answers only GetStatus until Start. status is given nil until then.
 func New(status func(*Core) *agentv1.ServerStatus) *Service { return &Service{status: status} }
 
 // Start lets the service answer everything.
-func (s *Service) Start(c *Core) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.core = c
-}
+func (s *Service) Start(c *Core) { s.core.Store(c) }
 
-// Stop ends that again. Calls in progress go on.
-func (s *Service) Stop() { s.Start(nil) }
+// Stop ends that again.
+func (s *Service) Stop() { s.core.Store(nil) }
 
-// Drain returns when the calls are at their end that were in progress when Stop was called. Announcements end, too, of a core that has
-// Ended.
-func (s *Service) Drain() { s.calls.Wait() }
-
-// hold gives a call the core to work on, until done is called; nil while there is none.
-func (s *Service) hold() (c *Core, done func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.core == nil {
-		return nil, func() {}
-	}
-	s.calls.Add(1)
-	return s.core, s.calls.Done
-}
-
-func (s *Service) ready() (c *Core, done func(), err error) {
-	if c, done = s.hold(); c != nil {
-		return c, done, nil
+func (s *Service) ready() (*Core, error) {
+	if c := s.core.Load(); c != nil {
+		return c, nil
 	}
 	st := s.status(nil)
-	return nil, nil, status.Errorf(codes.Unavailable, "%s: %s", st.GetReason(), st.GetMessage())
+	return nil, status.Errorf(codes.Unavailable, "%s: %s", st.GetReason(), st.GetMessage())
 }
 
 // CreateVolume implements the service.
 func (s *Service) CreateVolume(ctx context.Context, req *agentv1.CreateVolumeRequest) (*agentv1.Volume, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	spec, err := specFrom(req.GetSpec())
 	if err != nil {
 		return nil, toStatus(err)
@@ -102,11 +79,10 @@ func (s *Service) CreateVolume(ctx context.Context, req *agentv1.CreateVolumeReq
 
 // DeleteVolume implements the service.
 func (s *Service) DeleteVolume(ctx context.Context, req *agentv1.DeleteVolumeRequest) (*agentv1.DeleteVolumeResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	if idle := req.GetProvisionalForSeconds(); idle != 0 {
 		err = c.Engine.DeleteProvisional(ctx, req.GetId(), time.Duration(idle)*time.Second)
 	} else {
@@ -120,11 +96,10 @@ func (s *Service) DeleteVolume(ctx context.Context, req *agentv1.DeleteVolumeReq
 
 // ExpandVolume implements the service.
 func (s *Service) ExpandVolume(_ context.Context, req *agentv1.ExpandVolumeRequest) (*agentv1.Volume, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	v, err := c.Engine.Expand(req.GetId(), req.GetBytes(), req.GetLimitBytes())
 	if err != nil {
 		return nil, toStatus(err)
@@ -134,11 +109,10 @@ func (s *Service) ExpandVolume(_ context.Context, req *agentv1.ExpandVolumeReque
 
 // ModifyVolume implements the service.
 func (s *Service) ModifyVolume(ctx context.Context, req *agentv1.ModifyVolumeRequest) (*agentv1.Volume, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	change, err := changeFrom(req)
 	if err != nil {
 		return nil, toStatus(err)
@@ -152,11 +126,10 @@ func (s *Service) ModifyVolume(ctx context.Context, req *agentv1.ModifyVolumeReq
 
 // ConfirmVolumes implements the service.
 func (s *Service) ConfirmVolumes(_ context.Context, req *agentv1.ConfirmVolumesRequest) (*agentv1.ConfirmVolumesResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	for _, id := range req.GetIds() {
 		if err := c.Engine.Confirm(id); err != nil {
 			return nil, toStatus(err)
@@ -176,11 +149,10 @@ func (c *Core) volume(v store.Volume) *agentv1.Volume {
 
 // GetVolume implements the service.
 func (s *Service) GetVolume(_ context.Context, req *agentv1.GetVolumeRequest) (*agentv1.Volume, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	id := req.GetId()
 	if name, ok := req.GetKey().(*agentv1.GetVolumeRequest_Name); ok {
 		id = store.ID(name.Name)
@@ -197,11 +169,10 @@ func (s *Service) GetVolume(_ context.Context, req *agentv1.GetVolumeRequest) (*
 
 // ListVolumes implements the service.
 func (s *Service) ListVolumes(_ context.Context, req *agentv1.ListVolumesRequest) (*agentv1.ListVolumesResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	all := c.Engine.Volumes(req.GetAfterId())
 	if req.GetOnlyProvisional() {
 		all = slices.DeleteFunc(all, func(v store.Volume) bool { return !v.Provisional })
@@ -216,11 +187,10 @@ func (s *Service) ListVolumes(_ context.Context, req *agentv1.ListVolumesRequest
 
 // GetCapacity implements the service.
 func (s *Service) GetCapacity(context.Context, *agentv1.GetCapacityRequest) (*agentv1.Capacity, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	capacity, err := c.Engine.Capacity()
 	if err != nil {
 		return nil, toStatus(err)
@@ -230,11 +200,10 @@ func (s *Service) GetCapacity(context.Context, *agentv1.GetCapacityRequest) (*ag
 
 // GetUsage implements the service.
 func (s *Service) GetUsage(_ context.Context, req *agentv1.GetUsageRequest) (*agentv1.Usage, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	q, err := c.Engine.Usage(req.GetId())
 	if err != nil {
 		return nil, toStatus(fmt.Errorf("volume %q: %w", req.GetId(), err))
@@ -246,7 +215,5 @@ func (s *Service) GetUsage(_ context.Context, req *agentv1.GetUsageRequest) (*ag
 
 // GetStatus implements the service.
 func (s *Service) GetStatus(context.Context, *agentv1.GetStatusRequest) (*agentv1.ServerStatus, error) {
-	c, done := s.hold()
-	defer done()
-	return s.status(c), nil
+	return s.status(s.core.Load()), nil
 }

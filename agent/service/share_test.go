@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -24,28 +23,6 @@ func TestNodesAreToldWhereAShareIs(t *testing.T) {
 	if got := (&Core{}).location("abc", access.Caller{}); got.GetServer() != "" || got.GetPath() != "/abc" {
 		t.Errorf("of our own: %v", got)
 	}
-}
-
-func TestDrainWaitsForCallsInProgress(t *testing.T) {
-	s := New(func(*Core) *agentv1.ServerStatus { return &agentv1.ServerStatus{} })
-	s.Start(&Core{})
-	_, done := s.hold()
-	s.Stop()
-	if c, _ := s.hold(); c != nil {
-		t.Error("a call began after the end")
-	}
-	drained := make(chan struct{})
-	go func() {
-		s.Drain()
-		close(drained)
-	}()
-	select {
-	case <-drained:
-		t.Error("drained, and a call is in progress")
-	case <-time.After(10 * time.Millisecond):
-	}
-	done()
-	<-drained
 }
 
 // silent is a stream on which nothing comes.

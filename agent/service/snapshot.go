@@ -18,11 +18,10 @@ func snapshotTo(s store.Snapshot) *agentv1.Snapshot {
 
 // CreateSnapshot implements the service.
 func (s *Service) CreateSnapshot(ctx context.Context, req *agentv1.CreateSnapshotRequest) (*agentv1.Snapshot, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	snap, err := c.Engine.CreateSnapshot(ctx, req.GetName(), req.GetSourceVolumeId())
 	if err != nil {
 		return nil, toStatus(err)
@@ -32,11 +31,10 @@ func (s *Service) CreateSnapshot(ctx context.Context, req *agentv1.CreateSnapsho
 
 // DeleteSnapshot implements the service.
 func (s *Service) DeleteSnapshot(_ context.Context, req *agentv1.DeleteSnapshotRequest) (*agentv1.DeleteSnapshotResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	if err := c.Engine.DeleteSnapshot(req.GetId()); err != nil {
 		return nil, toStatus(err)
 	}
@@ -45,11 +43,10 @@ func (s *Service) DeleteSnapshot(_ context.Context, req *agentv1.DeleteSnapshotR
 
 // ListSnapshots implements the service.
 func (s *Service) ListSnapshots(_ context.Context, req *agentv1.ListSnapshotsRequest) (*agentv1.ListSnapshotsResponse, error) {
-	c, done, err := s.ready()
+	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	defer done()
 	all := c.Engine.Snapshots(req.GetAfterId(), req.GetSourceVolumeId())
 	if id := req.GetId(); id != "" {
 		all = onlyID(all, id)

@@ -27,8 +27,12 @@ func TestShareBelongsToItsOwner(t *testing.T) {
 		want            error
 		left            string
 	}{
-		{"one", "", nil, "one"}, {"two", "", ErrOwned, "one"}, {"two", "three", ErrOwned, "one"},
-		{"two", "one", nil, "two"}, {"two", "one", nil, "two"}, {"one", "", ErrOwned, "two"},
+		{"one", "", nil, "one"},
+		{"two", "", ErrOwned, "one"},
+		{"two", "three", ErrOwned, "one"},
+		{"two", "one", nil, "two"},
+		{"two", "one", nil, "two"},
+		{"one", "", ErrOwned, "two"},
 	} {
 		if err := s.Claim(try.owner, try.takeOver); !errors.Is(err, try.want) {
 			t.Errorf("%+v: %v", try, err)

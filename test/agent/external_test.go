@@ -311,10 +311,11 @@ func TestExternalServerIsAway(t *testing.T) {
 	a.WaitServing(t)
 	c := h.Controller(t)
 	v := create(t, c, "before", mib)
-	for range 2 {
+	for round := range 2 {
+		during := fmt.Sprintf("during-%d", round)
 		way.Cut()
 		begin := time.Now()
-		_, err := c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{Name: "during", Spec: spec(mib)})
+		_, err := c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{Name: during, Spec: spec(mib)})
 		if err == nil {
 			t.Fatal("a volume was made on a server that is away")
 		}
@@ -337,7 +338,7 @@ func TestExternalServerIsAway(t *testing.T) {
 		if got := create(t, c, "before", mib); got.GetId() != v.GetId() {
 			t.Errorf("another volume: %v", got)
 		}
-		create(t, c, "during", mib)
+		create(t, c, during, mib)
 	}
 }
 

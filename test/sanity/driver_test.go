@@ -26,6 +26,7 @@ import (
 	fakeclient "sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/csi/agents"
 	"github.com/nfs-operator/nfs-operator/csi/announce"
@@ -37,6 +38,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/internal/names"
 	"github.com/nfs-operator/nfs-operator/internal/pki"
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
+	"github.com/nfs-operator/nfs-operator/test/agent/nas"
 )
 
 const (
@@ -55,6 +57,8 @@ type machine struct {
 	agent   *host.Agent
 	mounter *mount.Linux
 	dir     string // of the plugin
+
+	share string // where the agent has mounted an external server's share; empty with a server of our own
 
 	events      warnings
 	giveUpAfter time.Duration // of the node plugins that are started from now on
@@ -81,12 +85,29 @@ func (w *warnings) all() []string {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	// Fails when a former test has done it.
-	_ = exec.CommandContext(t.Context(), "ip", "address", "add", serverAddress+"/32", "dev", "lo").Run()
 	h := host.New(t)
 	host.Wipe(t, host.DiskLarge)
+	return newMachineWith(t, h, h.Config(host.DiskLarge))
+}
+
+// newExternalMachine is one whose volumes lie on the share of another NFS server.
+func newExternalMachine(t *testing.T) *machine {
+	t.Helper()
+	h := host.New(t)
+	n := nas.Start(t, nas.Options{Root: h.Root(), Device: host.DiskLarge})
+	_, path := n.MakeDir(t, "share", 0o755)
+	c := h.External(config.External{Server: nas.Address, Path: path, Owner: "cluster-1/" + backendName})
+	m := newMachineWith(t, h, c)
+	m.share = h.Path(c.DataDir)
+	return m
+}
+
+func newMachineWith(t *testing.T, h *host.Host, c config.Config) *machine {
+	t.Helper()
+	// Fails when a former test has done it.
+	_ = exec.CommandContext(t.Context(), "ip", "address", "add", serverAddress+"/32", "dev", "lo").Run()
 	m := &machine{
-		host: h, agent: h.Start(t, h.Config(host.DiskLarge)), dir: t.TempDir(),
+		host: h, agent: h.Start(t, c), dir: t.TempDir(),
 		mounter: mount.NewLinux(),
 	}
 	m.mounter.SetClientName(mount.ClientName(nodeName, "uid-1"))
@@ -208,12 +229,17 @@ func (m *machine) wantNothingLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	agents := "" // the device that the agent has mounted
 	for _, left := range mounts {
-		if left.IsNFS() {
+		if left.Target == m.share {
+			agents = left.Device
+		} else if left.IsNFS() {
 			t.Errorf("left mounted: %+v", left)
 		}
 	}
-	if held, err := m.mounter.Filesystems(); err != nil || len(held) > 0 {
+	held, err := m.mounter.Filesystems()
+	held = slices.DeleteFunc(held, func(f mount.Filesystem) bool { return f.Device == agents })
+	if err != nil || len(held) > 0 {
 		t.Errorf("the kernel still has %v, %v", held, err)
 	}
 	volumes, err := m.host.Controller(t).ListVolumes(t.Context(), &agentv1.ListVolumesRequest{})

@@ -4,6 +4,8 @@ package sanity
 
 import (
 	"crypto/rand"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -16,7 +18,11 @@ import (
 
 // TestSanity runs all of csi-sanity that applies to what the driver says it can do.
 func TestSanity(t *testing.T) {
-	m := newMachine(t)
+	start := newMachine
+	if os.Getenv(externalVariable) != "" {
+		start = newExternalMachine
+	}
+	m := start(t)
 	node, _, stop := m.startNode(t)
 	defer stop()
 	config := sanity.NewTestConfig()
@@ -31,6 +37,21 @@ func TestSanity(t *testing.T) {
 	skips.Forbid()
 	sanity.Test(t, config)
 	m.wantNothingLeft(t)
+}
+
+// externalVariable has TestSanity run over another NFS server.
+const externalVariable = "TEST_SANITY_EXTERNAL"
+
+// TestSanityExternal does the same where the volumes lie on another NFS server, and only their directories are ours. It takes a process of
+// its own, for a suite runs once in each.
+func TestSanityExternal(t *testing.T) {
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.run=^TestSanity$", "-test.v")
+	cmd.Env = append(os.Environ(), externalVariable+"=1")
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestSanity") {
+		t.Errorf("did not pass: %v", err)
+	}
 }
 
 // ids gives csi-sanity handles that are well formed, of volumes that do not exist.

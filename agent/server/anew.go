@@ -1,0 +1,79 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nfs-operator/nfs-operator/agent/share"
+)
+
+// What a program that has begun anew is told: why, and which files of the former one are still open.
+const (
+	lostVariable = "NFS_OPERATOR_SHARE_LOST"
+	openVariable = "NFS_OPERATOR_SHARE_OPEN"
+)
+
+// BeginAnew executes the program again, because the share of an external server was lost. Calls that wait for that server may do so for ever:
+// NFS 4 gives a call up only when its connection breaks, and that of a server that hangs does not. A thread that waits can be killed,
+// though, and execve(2) kills all but one. Files on the share stay open, for closing them would wait, too; the new program does it behind
+// its work. It returns only when it cannot.
+func BeginAnew(cause error) error {
+	files, err := keepOpen()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err == nil {
+		err = unix.Exec(self, os.Args, append(os.Environ(), lostVariable+"="+cause.Error(), openVariable+"="+strings.Join(files, ",")))
+	}
+	return fmt.Errorf("begin anew: %w", err)
+}
+
+// keepOpen keeps files, and nothing else, from being closed by execve. None of them is looked at: that could wait.
+func keepOpen() (numbers []string, err error) {
+	const directory = "/proc/self/fd"
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		fd, err := strconv.Atoi(e.Name())
+		path, errLink := os.Readlink(filepath.Join(directory, e.Name()))
+		if err != nil || errLink != nil || fd <= 2 || !strings.HasPrefix(path, "/") || isKernels(path) {
+			continue
+		}
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err == nil {
+			numbers = append(numbers, e.Name())
+		}
+	}
+	return numbers, nil
+}
+
+func isKernels(path string) bool {
+	for _, root := range []string{"/proc/", "/sys/", "/dev/"} {
+		if strings.HasPrefix(path, root) {
+			return true
+		}
+	}
+	return false
+}
+
+// begunAnew is why the program was begun anew, if it was. What the former one has left open is closed as soon as that can be.
+func begunAnew() (c condition, anew bool) {
+	for number := range strings.SplitSeq(os.Getenv(openVariable), ",") {
+		if fd, err := strconv.Atoi(number); err == nil && fd > 2 {
+			unix.CloseOnExec(fd) // a child must not hold it
+			go func() { _ = unix.Close(fd) }()
+		}
+	}
+	why, anew := os.LookupEnv(lostVariable)
+	for _, v := range []string{lostVariable, openVariable} {
+		_ = os.Unsetenv(v)
+	}
+	return condition{share.Unreachable, why}, anew
+}

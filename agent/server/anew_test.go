@@ -1,0 +1,78 @@
+package server
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/nfs-operator/nfs-operator/agent/share"
+)
+
+func TestOnlyFilesStayOpen(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	device, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	socket, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	numbers, err := keepOpen()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, number := range numbers {
+		fd, _ := strconv.Atoi(number)
+		defer unix.CloseOnExec(fd)
+	}
+	for _, file := range []struct {
+		fd   uintptr
+		kept bool
+	}{{f.Fd(), true}, {device.Fd(), false}, {socket.Fd(), false}, {0, false}, {2, false}} {
+		if got := slices.Contains(numbers, strconv.Itoa(int(file.fd))); got != file.kept {
+			t.Errorf("file %d of %v: %v, want %v", file.fd, numbers, got, file.kept)
+		}
+	}
+}
+
+func TestBegunAnewSaysWhyAndCloses(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	inherited, err := unix.Dup(int(f.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(lostVariable, "the server has not answered")
+	t.Setenv(openVariable, strconv.Itoa(inherited))
+	if c, anew := begunAnew(); !anew || c != (condition{share.Unreachable, "the server has not answered"}) {
+		t.Errorf("condition %+v, %v", c, anew)
+	}
+	for { // the number may be given to another file at once
+		if path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(inherited)); path != f.Name() {
+			break
+		}
+	}
+	if c, anew := begunAnew(); anew {
+		t.Errorf("once more: %+v", c)
+	}
+}
