@@ -21,11 +21,14 @@ const (
 	// agent that is cut off stops before another can have its lock.
 	watchPatience = 10 * time.Second
 	lockTextBytes = 512
+	// lockPatience is how long is waited for a lock that another process has: the kernel gives that of a killed one back a moment after its end.
+	lockPatience = 3 * time.Second
+	lockInterval = 100 * time.Millisecond
 )
 
 // lock takes the lock of a share, and writes down who holds it. The file is read and written past all caches: only so does a read ask
 // the server, and fail when the lock is lost.
-func lock(l store.Layout, holder string) (*os.File, error) {
+func lock(ctx context.Context, l store.Layout, holder string) (*os.File, error) {
 	if err := os.Mkdir(l.Meta(), 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, failed(fmt.Errorf("make a directory on the share: %w", err))
 	}
@@ -33,7 +36,7 @@ func lock(l store.Layout, holder string) (*os.File, error) {
 	if err != nil {
 		return nil, failed(fmt.Errorf("open the lock: %w", err))
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := awaitLock(ctx, f); err != nil {
 		err = lockError(f, err)
 		_ = f.Close()
 		return nil, err
@@ -45,6 +48,22 @@ func lock(l store.Layout, holder string) (*os.File, error) {
 		return nil, failed(fmt.Errorf("write the lock: %w", err))
 	}
 	return f, nil
+}
+
+func awaitLock(ctx context.Context, f *os.File) error {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(lockInterval):
+		}
+	}
 }
 
 func lockError(f *os.File, err error) error {

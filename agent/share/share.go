@@ -67,7 +67,7 @@ func Open(ctx context.Context, p Place) (s *Share, owner string, err error) {
 	if s.Version, err = p.mount(ctx); err != nil {
 		return nil, "", err
 	}
-	if owner, err = s.use(); err != nil {
+	if owner, err = s.use(ctx); err != nil {
 		if closing := s.Close(); closing != nil {
 			err = fmt.Errorf("%w; %w", err, closing)
 		}
@@ -78,13 +78,13 @@ func Open(ctx context.Context, p Place) (s *Share, owner string, err error) {
 
 // use does all that comes behind the mount. Nothing is written before the share is known to be ours, and nothing but the lock before that
 // is held.
-func (s *Share) use() (owner string, err error) {
+func (s *Share) use(ctx context.Context) (owner string, err error) {
 	dir, c := s.place.Dir, s.place.Config
 	found, exists, err := store.Identify(dir)
 	if err := identified(c, found, exists, err); err != nil {
 		return found.Owner, err
 	}
-	if s.lock, err = lock(store.Layout{Root: dir}, s.place.Holder); err != nil {
+	if s.lock, err = lock(ctx, store.Layout{Root: dir}, s.place.Holder); err != nil {
 		return found.Owner, err
 	}
 	if err := s.probe(store.Layout{Root: dir}); err != nil {
