@@ -88,6 +88,12 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	var workers sync.WaitGroup
 	workers.Go(func() { e.Run(workerContext) })
 	err := sh.Watch(ctx)
+	s.mu.Lock()
+	s.share, s.problem = nil, condition{reasonStopping, "the agent is stopping"}
+	if err != nil {
+		s.problem = condition{share.Unreachable, err.Error()}
+	}
+	s.mu.Unlock()
 	s.service.Stop()
 	close(ended)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 // Why the server does not serve.
 const (
 	reasonStarting          = "Starting"
+	reasonStopping          = "Stopping"
 	reasonDeviceUnavailable = "DeviceUnavailable"
 	reasonDeviceNotBlank    = "DeviceNotBlank"
 	reasonDeviceTooSmall    = "DeviceTooSmall"
@@ -115,6 +116,10 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 		st.Warnings = append(st.Warnings, missing(f.capabilities)...)
 	}
 	if core == nil {
+		// Nobody can say what it holds, so it is not to look like one that holds nothing.
+		if st.Serving {
+			st.Serving, st.Reason, st.Message = false, reasonStopping, "the agent is stopping"
+		}
 		return st
 	}
 	if keeper != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/go-logr/logr"
 
 	"github.com/nfs-operator/nfs-operator/agent/service"
+	"github.com/nfs-operator/nfs-operator/agent/share"
 )
 
 func TestGaneshaVersion(t *testing.T) {
@@ -39,6 +40,14 @@ func TestAServerWithoutItsDiskSaysWhy(t *testing.T) {
 		}
 	}
 	if st := s.status(nil); st.GetServing() || st.GetReason() != reasonDeviceNotBlank {
+		t.Errorf("status %v", st)
+	}
+}
+
+// A server that holds nothing may have its disk deleted: one that is stopping must not look like it.
+func TestAServerThatStopsDoesNotLookEmpty(t *testing.T) {
+	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), share: &share.Share{}}
+	if st := s.status(nil); st.GetServing() || st.GetReason() != reasonStopping {
 		t.Errorf("status %v", st)
 	}
 }
