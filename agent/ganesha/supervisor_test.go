@@ -59,6 +59,36 @@ exit 2
 	}
 }
 
+// TestTheEndOfTheServerTakesNoTime: Ganesha's own end takes seconds, and clients wait for the server that comes next.
+func TestTheEndOfTheServerTakesNoTime(t *testing.T) {
+	dir := t.TempDir()
+	fakePrograms(t, `trap 'touch `+dir+`/asked' TERM INT
+touch `+dir+`/started
+while :; do sleep 0.01; done
+`)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- New(testConfig, t.TempDir(), nothing{}, logr.Discard()).Run(ctx) }()
+	tick, end := time.NewTicker(time.Millisecond), time.Now().Add(time.Minute)
+	defer tick.Stop()
+	for now := range tick.C {
+		if _, err := os.Stat(filepath.Join(dir, "started")); err == nil {
+			break
+		}
+		if now.After(end) {
+			t.Fatal("ganesha.nfsd was not started")
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "asked")); err == nil {
+		t.Error("ganesha.nfsd was asked to end, and waited for")
+	}
+}
+
 func TestBackoff(t *testing.T) {
 	for name, c := range map[string]struct {
 		ran, last, want time.Duration
