@@ -21,7 +21,7 @@ func newNAS() *v1alpha1.NFSBackend {
 	return newBackend(func(s *v1alpha1.NFSBackendSpec) {
 		s.DeletionPolicy = v1alpha1.DeletionDelete
 		s.Server.Exports = []v1alpha1.StaticExport{{
-			Name: "share", Size: resource.MustParse("2Gi"), Squash: "None",
+			Name: "share", Size: resource.MustParse("2Gi"), Squash: "None", AnonymousUID: 65534, AnonymousGID: 65534,
 			Clients: []v1alpha1.ExportClient{{CIDR: "0.0.0.0/0", Access: v1alpha1.ExportReadWrite}},
 		}}
 	})
@@ -77,6 +77,7 @@ func TestExternalBackend(t *testing.T) {
 	if got := onNAS("cat volumes/" + id + "/file"); got != "kept" {
 		t.Errorf("the file on the NFS server has %q", got)
 	}
+	e.do("wait", "--for=condition=InUse=True", "--timeout=600s", object)
 	if message := e.refused("", "delete", object, "--wait=false"); !strings.Contains(message, "in use") {
 		t.Errorf("deleting a backend that holds a volume is refused with %q", message)
 	}
