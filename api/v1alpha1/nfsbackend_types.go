@@ -304,8 +304,8 @@ type ExternalServer struct {
 	// +kubebuilder:validation:XValidation:rule="!self.split('/').exists(part, part == '.' || part == '..')",message="path must not contain . or .. as a part"
 	Path string `json:"path,omitempty"`
 	// mountOptions of the NFS mounts, as in nfs(5), of the agent and of the nodes, added to the driver's own; those of a
-	// StorageProfile are added behind them. The version is 4.2 unless vers=4.1 is given here; transport, addresses and
-	// security flavour are the driver's. A change restarts the agent, and acts on what is mounted afterwards; a node's
+	// StorageProfile are added behind them. The version is 4.2, or 4.1 where the server has no 4.2, unless it is given
+	// here; transport, addresses and security flavour are the driver's. A change restarts the agent, and acts on what is mounted afterwards; a node's
 	// first mount from a server fixes some of them for all mounts from it.
 	// +optional
 	// +listType=atomic

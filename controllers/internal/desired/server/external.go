@@ -44,17 +44,8 @@ func externalPodSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
 	return asAgentPod(s, corev1ac.PodSpec(), container, externalTerminationSeconds)
 }
 
-// What the agent of an external share reads and has no choice of: how long a node may be silent, and what only servers of
-// our own use.
-const (
-	externalLeaseSeconds      = 18
-	externalGraceSeconds      = 30
-	externalOvercommitPercent = 100
-)
-
 func externalConfig(s Shard, c *config.Config) {
 	external := s.Backend.Spec.External
-	c.LeaseSeconds, c.GraceSeconds, c.OvercommitPercent = externalLeaseSeconds, externalGraceSeconds, externalOvercommitPercent
 	c.External = &config.External{
 		Server: external.Server, Path: external.Path, MountOptions: external.MountOptions,
 		Owner: s.Cluster + "/" + s.Backend.Name, TakeOver: s.Backend.Annotations[meta.AnnotationTakeOverShare], ServerID: s.ServerID,
