@@ -104,7 +104,17 @@ func TestExternalBackendBecomesReady(t *testing.T) {
 	w.get(client.ObjectKey{Name: metav1.NamespaceSystem}, system)
 	w.Expect(*w.agentConfig()).To(Equal(config.External{Server: "nas.example.org", Path: "/export", Owner: string(system.UID) + "/" + w.name}))
 
-	w.startAgent("1")
+	pod := &corev1.Pod{}
+	w.get(w.startAgent("1"), pod)
+	pod.Status.Phase = corev1.PodPending
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name: "agent", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no such image"}},
+	}}
+	w.Expect(w.c.Status().Update(t.Context(), pod)).To(Succeed())
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(HaveSuffix("the agent's container waits: ErrImagePull: no such image"))
+	pod.Status.Phase, pod.Status.ContainerStatuses = corev1.PodRunning, nil
+	w.Expect(w.c.Status().Update(t.Context(), pod)).To(Succeed())
 	w.agents.status = mounted(2)
 	w.settle()
 	w.Expect(w.agents.hosts).To(ContainElement("10.1.2.1"))

@@ -204,22 +204,26 @@ func (s *shardState) checkTemplate() error {
 	return err
 }
 
-// podProblem says why a pod does not run, as far as its status tells.
-func podProblem(pod *corev1.Pod) reason {
+// podProblem says why the shard's pod does not run, as far as its status tells.
+func (s *shardState) podProblem() reason {
+	pod, whose := s.pod, "the server's"
+	if s.External() {
+		whose = "the agent's"
+	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return reason{"PodUnscheduled", "the server's pod cannot be scheduled: " + condition.Message}
+			return reason{"PodUnscheduled", whose + " pod cannot be scheduled: " + condition.Message}
 		}
 	}
 	for _, container := range pod.Status.ContainerStatuses {
 		if failed := container.LastTerminationState.Terminated; failed != nil && failed.ExitCode != 0 && !container.Ready {
 			// Without the texts of the moment, back-off times above all: each would be an event.
 			return reason{reasonPodFailing, fmt.Sprintf(
-				"the server's container fails with exit code %d and is started again; the log of pod %s says why", failed.ExitCode, pod.Name)}
+				"%s container fails with exit code %d and is started again; the log of pod %s says why", whose, failed.ExitCode, pod.Name)}
 		}
 		if waiting := container.State.Waiting; waiting != nil && waiting.Reason != "" && waiting.Reason != "ContainerCreating" {
-			return reason{"PodWaiting", fmt.Sprintf("the server's container waits: %s: %s", waiting.Reason, waiting.Message)}
+			return reason{"PodWaiting", fmt.Sprintf("%s container waits: %s: %s", whose, waiting.Reason, waiting.Message)}
 		}
 	}
-	return reason{"PodStarting", "the server's pod starts"}
+	return reason{"PodStarting", whose + " pod starts"}
 }

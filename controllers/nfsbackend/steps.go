@@ -170,7 +170,7 @@ func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
 // askPod asks the agent in the shard's pod.
 func (r *Reconciler) askPod(ctx context.Context, shard *shardState) {
 	if shard.pod.Status.Phase != corev1.PodRunning || shard.pod.Status.PodIP == "" {
-		shard.problem = podProblem(shard.pod)
+		shard.problem = shard.podProblem()
 		return
 	}
 	status, err := r.Agents.Status(ctx, shard.Name(), shard.pod.Status.PodIP)
@@ -179,9 +179,9 @@ func (r *Reconciler) askPod(ctx context.Context, shard *shardState) {
 	}
 	if err != nil {
 		log.FromContext(ctx).V(1).Info("Agent cannot be asked", "shard", shard.Name(), "error", err.Error())
-		shard.problem = podProblem(shard.pod)
+		shard.problem = shard.podProblem()
 		if shard.problem.word == "PodStarting" { // the error's text varies, and has no place in a condition
-			shard.problem = reason{"AgentUnreachable", "the server's agent does not answer"}
+			shard.problem = reason{"AgentUnreachable", "the agent does not answer"}
 		}
 		return
 	}
