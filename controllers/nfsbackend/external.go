@@ -65,8 +65,26 @@ func (r *Reconciler) applyDeployment(ctx context.Context, shard *shardState) err
 			return fmt.Errorf("give Deployment %s back its strategy: %w", live.Name, err)
 		}
 	}
-	_, err = apply.Object(ctx, r.Client, &appsv1.Deployment{}, deployment, appsv1ac.ExtractDeployment)
-	return err
+	if _, err = apply.Object(ctx, r.Client, &appsv1.Deployment{}, deployment, appsv1ac.ExtractDeployment); err != nil || !shard.mistaken {
+		return err
+	}
+	return apply.Delete(ctx, r.Client, shard.pod) // the next one knows the identity from the start, and serves no other share
+}
+
+// noteShare takes the identity of the first share that is served, and keeps it. A share that is not served may be any. An agent that
+// did not know the identity yet, and found an empty mount point in the place of the share, has begun a new server there.
+func noteShare(shard *shardState) {
+	shard.ServerID = shard.last.ServerID
+	switch found := shard.agent.GetServerId(); {
+	case !shard.serving() || found == "":
+	case shard.ServerID == "":
+		shard.ServerID = found
+	case found != shard.ServerID:
+		shard.mistaken, shard.agent = true, nil
+		shard.problem = reason{reasonShareChanged, fmt.Sprintf("the agent has mounted the share of server %s, but this backend's volumes lie on server %s: "+
+			"is the file system behind the export mounted at the server, and the path the one that it was? The agent is started again, and waits for the right one",
+			found, shard.ServerID)}
+	}
 }
 
 func externalServes(s *scope) string {

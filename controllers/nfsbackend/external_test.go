@@ -183,6 +183,31 @@ func TestIdentityOfAShareIsKept(t *testing.T) {
 	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionTrue))
 }
 
+// An agent that was started before the identity was known begins a server on the empty mount point that a NAS exports after
+// its reboot. With the identity of that one the real share would be refused.
+func TestIdentityOfAShareIsNotReplaced(t *testing.T) {
+	w := newWorld(t)
+	pod := w.readyExternal(1)
+	w.agents.status = mounted(0)
+	w.agents.status.ServerId = "begun-anew"
+	w.pass()
+	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("ShareChanged"))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(And(ContainSubstring("begun-anew"), ContainSubstring("server-1")))
+	w.Expect(w.condition(v1alpha1.ConditionInUse).Status).To(Equal(metav1.ConditionTrue), "the volumes are on the other share")
+	got := w.backend().Status.Shards[0]
+	w.Expect(got.ServerID).To(Equal("server-1"))
+	w.Expect(got.Serving).To(BeFalse(), "a volume would be made there")
+	w.Expect(*got.Volumes).To(BeEquivalentTo(1))
+	w.Expect(w.agentConfig().ServerID).To(Equal("server-1"))
+	w.Expect(w.gone(pod, &corev1.Pod{})).To(BeTrue(), "it would not notice that the real share is back")
+
+	w.agents.status = mounted(1)
+	w.startAgent("2")
+	w.settle()
+	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
+}
+
 func TestEditedAndDeletedOperandsOfAnExternalBackendArePutBack(t *testing.T) {
 	w := newWorld(t)
 	w.readyExternal(1)

@@ -38,6 +38,8 @@ type shardState struct {
 	abandoned bool
 	// last is the status that was written before.
 	last v1alpha1.ShardStatus
+	// mistaken is true for an agent that serves another share than the one that has the volumes; set by askAgents.
+	mistaken bool
 	// outdated is whether the pod is not what the StatefulSet's template says; set by checkTemplate.
 	outdated bool
 }
@@ -131,11 +133,8 @@ func (s *scope) inUse() (bool, reason) {
 
 // noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.
 func noteServerID(shard *shardState) {
-	if shard.External() { // a share that is not served may be any; the identity of one that was is kept, for it refuses others
-		shard.ServerID = shard.last.ServerID
-		if shard.serving() {
-			shard.ServerID = orElse(shard.agent.GetServerId(), shard.ServerID)
-		}
+	if shard.External() {
+		noteShare(shard)
 		return
 	}
 	shard.ServerID = shard.agent.GetServerId()

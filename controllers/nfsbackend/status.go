@@ -37,6 +37,7 @@ const (
 	reasonHoldsData         = "HoldsData"
 	reasonServerUnreachable = "ServerUnreachable"
 	reasonPodMissing        = "PodMissing"
+	reasonShareChanged      = "ShareChanged"
 )
 
 // stallingReasons are those of the agent (package agent/server) that only a person can do something about. The others
@@ -45,7 +46,7 @@ var stallingReasons = []string{
 	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
 	reasonAddressLost, reasonDiskCannotGrow, reasonDiskTaken, reasonSeveralDisks,
 	"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned",
-	"ShareOptions", "ShareChanged",
+	"ShareOptions", reasonShareChanged,
 }
 
 // disklessReasons are those for which no claim may be made.
