@@ -141,8 +141,10 @@ func (s *site) everythingWhileInUse() {
 // byForce is what somebody does who means it, or does not read: again and again until nothing refuses.
 func (s *site) byForce() {
 	saved, last := s.saved(), s.written()
-	for range 2 {
-		_, _ = s.Run(s.t.Context(), "delete", "-k", "../../config/default", "--ignore-not-found", "--wait=false")
+	// The first time takes the policies away that refuse; the API server forgets them a moment later.
+	if _, err := s.Until(s.t.Context(), patience, "nothing is refused", func(string) bool { return true },
+		"delete", "-k", "../../config/default", "--ignore-not-found", "--wait=false"); err != nil {
+		s.t.Fatal(err)
 	}
 	s.await("the namespace is being deleted", "Terminating", "get", "namespace", names.DefaultNamespace, "-o", "jsonpath={.status.phase}")
 	claim := names.DataClaim(story.Backend, 0)
