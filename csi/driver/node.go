@@ -58,8 +58,6 @@ type Node struct {
 	locks keylock.Set
 	// told are the conflicts of mount options that were told.
 	told keylock.Set
-	// former are the addresses that servers have left.
-	former former
 	// looks are the shards of which a file system is being asked how full it is: of a dead one the question hangs.
 	looks keylock.Set
 }

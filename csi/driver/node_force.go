@@ -51,8 +51,8 @@ func (n *Node) unmountOrGiveUp(ctx context.Context, v volumeid.Volume, target st
 	if !m.IsNFS() {
 		return cause
 	}
-	reason := n.whyGiveUp(ctx, v, m, cause)
-	if reason == "" {
+	reason := n.whyGiveUp(ctx, v, m)
+	if reason == "" || n.answers(ctx, target) { // an agent may be away while the NFS server is there
 		return cause
 	}
 	return n.detach(ctx, v, target, force, reason)
@@ -68,10 +68,7 @@ func (n *Node) mountAt(target string) (mount.Mount, bool, error) {
 }
 
 // whyGiveUp says why nobody will ever write to the volume again, or nothing.
-func (n *Node) whyGiveUp(ctx context.Context, v volumeid.Volume, m mount.Mount, cause error) string {
-	if errors.Is(cause, mount.ErrBusy) && n.answers(ctx, m.Target) {
-		return "" // somebody uses it, and can
-	}
+func (n *Node) whyGiveUp(ctx context.Context, v volumeid.Volume, m mount.Mount) string {
 	switch err := n.ask(ctx, v); {
 	case err == nil:
 		return n.leftForGood(ctx, v, m)

@@ -37,17 +37,19 @@ func TestUnmountIsForcedOnlyWhenNobodyWillEverWrite(t *testing.T) {
 		fileSystem bool   // answers
 		forced     bool
 	}{
-		"server away for too long":          {cause: mount.ErrTimeout, stopped: true, forced: true},
-		"server away for a while":           {cause: mount.ErrTimeout, stopped: true, patient: true},
-		"server is there":                   {cause: mount.ErrTimeout},
-		"server starts for too long":        {cause: mount.ErrTimeout, agent: status.Error(codes.Unavailable, "starting"), forced: true},
-		"volume was deleted":                {cause: mount.ErrTimeout, agent: status.Error(codes.NotFound, "no volume"), patient: true, forced: true},
-		"backend was deleted":               {cause: mount.ErrTimeout, stopped: true, patient: true, gone: backendName, forced: true},
-		"another backend was deleted":       {cause: mount.ErrTimeout, stopped: true, patient: true, gone: "other"},
-		"busy, and the server is away":      {cause: mount.ErrBusy, stopped: true, forced: true},
-		"busy, and the server's NFS works":  {cause: mount.ErrBusy, stopped: true, fileSystem: true},
-		"agent refuses, so it is there":     {cause: mount.ErrTimeout, agent: status.Error(codes.PermissionDenied, "no")},
-		"other error of the unmount itself": {cause: context.Canceled, stopped: true},
+		"server away for too long":                 {cause: mount.ErrTimeout, stopped: true, forced: true},
+		"server away for a while":                  {cause: mount.ErrTimeout, stopped: true, patient: true},
+		"server is there":                          {cause: mount.ErrTimeout},
+		"server starts for too long":               {cause: mount.ErrTimeout, agent: status.Error(codes.Unavailable, "starting"), forced: true},
+		"volume was deleted":                       {cause: mount.ErrTimeout, agent: status.Error(codes.NotFound, "no volume"), patient: true, forced: true},
+		"backend was deleted":                      {cause: mount.ErrTimeout, stopped: true, patient: true, gone: backendName, forced: true},
+		"another backend was deleted":              {cause: mount.ErrTimeout, stopped: true, patient: true, gone: "other"},
+		"busy, and the server is away":             {cause: mount.ErrBusy, stopped: true, forced: true},
+		"agent away, but the NFS server is there":  {cause: mount.ErrTimeout, stopped: true, fileSystem: true},
+		"backend deleted, the NFS server is there": {cause: mount.ErrTimeout, stopped: true, patient: true, gone: backendName, fileSystem: true},
+		"busy, and the server's NFS works":         {cause: mount.ErrBusy, stopped: true, fileSystem: true},
+		"agent refuses, so it is there":            {cause: mount.ErrTimeout, agent: status.Error(codes.PermissionDenied, "no")},
+		"other error of the unmount itself":        {cause: context.Canceled, stopped: true},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

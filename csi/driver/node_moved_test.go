@@ -20,22 +20,39 @@ func (f *fixture) move(t *testing.T) {
 	eventually(t, "announced at the new address", func() bool { return f.state.Address(shard) == movedAddress })
 }
 
+// publish has the NFSBackend say an address.
+func (f *fixture) publishAddress(address string) {
+	f.node.Published = func(context.Context, volumeid.Shard) string { return address }
+}
+
 // The kubelet looks at the path before it asks for the volume to be staged: it must find nothing there.
 func TestMountOfAnAddressThatTheServerHasLeft(t *testing.T) {
 	f := newFixture(t)
 	c := f.claim(t, "a", rwx)
 	must(t, f.stage(t, c))
 	f.move(t)
-	f.node.leaveFormerAddresses(t.Context())
-	if _, mounted := f.mounted(t, c.staging); !mounted {
-		t.Fatal("a mount was given up at once: the address may come back")
-	}
 	f.node.GiveUpAfter = -1
+	for _, published := range []string{addressOf(0), "", "10.9.9.9"} {
+		f.publishAddress(published)
+		f.node.leaveFormerAddresses(t.Context())
+		if _, mounted := f.mounted(t, c.staging); !mounted {
+			t.Fatalf("given up though the NFSBackend says %q", published)
+		}
+	}
+	f.publishAddress(movedAddress)
+	f.mounts.Before(func(_ context.Context, op, _ string) error {
+		if op == "force" {
+			return mount.ErrTimeout
+		}
+		return nil
+	})
 	f.node.leaveFormerAddresses(t.Context())
+	f.mounts.Before(nil)
+	f.node.leaveFormerAddresses(t.Context()) // what failed is tried again
 	if _, mounted := f.mounted(t, c.staging); mounted {
 		t.Fatal("the mount is still there")
 	}
-	if warned := strings.Join(f.events.all(), "\n"); !strings.Contains(warned, "has been at "+movedAddress+", and no longer at "+addressOf(0)) {
+	if warned := strings.Join(f.events.all(), "\n"); !strings.Contains(warned, "is at "+movedAddress+" now, and no longer at "+addressOf(0)) {
 		t.Errorf("events: %q", warned)
 	}
 	must(t, f.stage(t, c))
@@ -57,47 +74,22 @@ func TestPodWithAMountOfAnAddressThatTheServerHasLeft(t *testing.T) {
 	f.move(t)
 	f.hang(mount.ErrTimeout, false)
 	if f.unpublish(t, c, c.target) == nil {
-		t.Fatal("what is mounted was given up at once")
+		t.Fatal("given up though the NFSBackend does not say the new address")
 	}
-	f.node.GiveUpAfter = -1
+	f.publishAddress(movedAddress)
 	must(t, f.unpublish(t, c, c.target), f.unstage(t, c))
 	if calls := f.mounts.Calls(); !slices.Contains(calls, "force "+c.staging) {
 		t.Errorf("calls %v", calls)
 	}
 }
 
-func TestTheOperatorSaysThatAnAddressIsLeftForGood(t *testing.T) {
+func TestAServerThatIsWhereItWasLosesNoMount(t *testing.T) {
 	f := newFixture(t)
 	c := f.claim(t, "a", rwx)
 	must(t, f.stage(t, c))
-	f.move(t)
-	published := addressOf(0)
-	f.node.Published = func(context.Context, volumeid.Shard) string { return published }
-	f.node.leaveFormerAddresses(t.Context())
-	if _, mounted := f.mounted(t, c.staging); !mounted {
-		t.Fatal("given up though the operator wants the address back")
-	}
-	published = movedAddress
-	f.node.leaveFormerAddresses(t.Context())
-	if _, mounted := f.mounted(t, c.staging); mounted {
-		t.Error("the mount is still there")
-	}
-}
-
-func TestAServerThatIsBackAtItsAddressLosesNoMount(t *testing.T) {
-	f := newFixture(t)
-	c := f.claim(t, "a", rwx)
-	must(t, f.stage(t, c))
-	f.node.GiveUpAfter = -1
+	f.publishAddress(addressOf(0))
 	f.node.leaveFormerAddresses(t.Context())
 	if _, mounted := f.mounted(t, c.staging); !mounted {
 		t.Error("the mount was given up")
-	}
-	var known former
-	shard := volumeid.Shard{Backend: backendName}
-	known.left(shard, "10.0.0.1")
-	known.back(shard, "10.0.0.1")
-	if len(known.since) != 0 {
-		t.Error("an address that a server came back to is still a former one")
 	}
 }
