@@ -113,6 +113,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	}
 	backend := &v1alpha1.NFSBackend{}
 	if err := r.Client.Get(ctx, req.NamespacedName, backend); err != nil {
+		r.turn.endOf(req.Name)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if err := r.ensureFinalizer(ctx, backend); err != nil {
@@ -134,6 +135,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 		res, reterr = apply.Result(res, reterr)
 	}()
 	if !backend.DeletionTimestamp.IsZero() {
+		r.turn.endOf(backend.Name)
 		return run(ctx, s, r.observe, r.askAgents, r.pause, r.keepWhileInUse, r.stopServers, r.releaseDisks, r.deleteRest, r.releaseFinalizer)
 	}
 	return run(ctx, s, r.observe, r.askAgents, r.pause, r.followNodes, r.awaitAuthority, r.applyChildren, r.replacePods, r.waitOrPoll)

@@ -175,7 +175,7 @@ func TestRollingUpdateReplacesOnePodAtATime(t *testing.T) {
 func TestServersOfOtherBackendsAreReplacedInTurn(t *testing.T) {
 	w := newWorld(t)
 	w.readyShards(1)
-	w.Expect(w.r.turn.take("nfsd-0-other", w.r.Now())).To(BeEmpty())
+	w.Expect(w.r.turn.take("other", "nfsd-0-other")).To(BeEmpty())
 	w.outdate(1)
 	w.settle()
 	w.get(w.podOf(0), &corev1.Pod{})
@@ -183,10 +183,10 @@ func TestServersOfOtherBackendsAreReplacedInTurn(t *testing.T) {
 
 	w.r.turn.end("nfsd-0-other")
 	w.passUntilGone(w.podOf(0))
-	w.Expect(w.r.turn.take("nfsd-0-other", w.r.Now())).To(Equal(w.shardKey(0).Name))
+	w.Expect(w.r.turn.take("other", "nfsd-0-other")).To(Equal(w.shardKey(0).Name))
 	w.startShard(0)
 	w.settle()
-	w.Expect(w.r.turn.take("nfsd-0-other", w.r.Now())).To(BeEmpty())
+	w.Expect(w.r.turn.take("other", "nfsd-0-other")).To(BeEmpty())
 }
 
 func TestServersFollowTheStackAtAnUpgrade(t *testing.T) {

@@ -132,6 +132,7 @@ func (r *Reconciler) pause(ctx context.Context, s *scope) (*ctrl.Result, error) 
 		return nil, nil
 	}
 	s.paused = true
+	r.turn.endOf(s.backend.Name)
 	if !s.backend.DeletionTimestamp.IsZero() {
 		s.waiting = &reason{reasonPaused, "the deletion waits until the annotation " + meta.AnnotationPaused + " is taken off"}
 	}

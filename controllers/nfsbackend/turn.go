@@ -14,30 +14,25 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 )
 
-const (
-	// longestTurn is how long a server that was replaced holds up those of other backends. One that has not come back by then is its
-	// own backend's trouble: the others may have been edited to mend theirs.
-	longestTurn = 10 * time.Minute
-	// stackPatience is how long servers wait for the CSI stack at an upgrade. A node that is down must not hold them up for ever.
-	stackPatience = 15 * time.Minute
-)
+// stackPatience is how long servers wait for the CSI stack at an upgrade. A node that is down must not hold them up for ever.
+const stackPatience = 15 * time.Minute
 
-// turn is given to one server at a time, of all backends: a new version that does not serve is seen at the first server, and not all
-// volumes of a cluster stand still at once. A manager that was restarted begins anew.
+// turn is given to one server at a time, of all backends: not all volumes of a cluster stand still at once, and a new version that does
+// not serve stops at the first server. It is kept until that serves again, or its backend is paused or deleted. A manager that was
+// restarted begins anew.
 type turn struct {
-	mu     sync.Mutex
-	holder string
-	since  time.Time
+	mu              sync.Mutex
+	backend, server string
 }
 
-// take gives the turn to a server, unless another has it; that is named then.
-func (t *turn) take(server string, now time.Time) (other string) {
+// take gives the turn to a server of a backend, unless another has it; that is named then.
+func (t *turn) take(backend, server string) (other string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.holder != "" && t.holder != server && now.Sub(t.since) < longestTurn {
-		return t.holder
+	if t.server != "" && t.server != server {
+		return t.server
 	}
-	t.holder, t.since = server, now
+	t.backend, t.server = backend, server
 	return ""
 }
 
@@ -45,8 +40,17 @@ func (t *turn) take(server string, now time.Time) (other string) {
 func (t *turn) end(server string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.holder == server {
-		t.holder = ""
+	if t.server == server {
+		t.backend, t.server = "", ""
+	}
+}
+
+// endOf passes the turn on if a server of the backend has it.
+func (t *turn) endOf(backend string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.backend == backend {
+		t.backend, t.server = "", ""
 	}
 }
 
@@ -68,7 +72,7 @@ func (r *Reconciler) awaitTurn(ctx context.Context, s *scope, shard *shardState)
 	if driver != nil && shard.last.Version != s.version && upgrading(driver, s.version, s.now) {
 		return fmt.Sprintf("the CSI driver runs version %s", s.version), nil
 	}
-	if other := r.turn.take(shard.Name(), s.now); other != "" {
+	if other := r.turn.take(s.backend.Name, shard.Name()); other != "" {
 		return fmt.Sprintf("server %s serves again", other), nil
 	}
 	return "", nil

@@ -21,7 +21,7 @@ func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, e
 		return nil, nil
 	}
 	for _, shard := range s.shards {
-		if shard.serving() && !shard.outdated && shard.pod.DeletionTimestamp.IsZero() {
+		if shard.serving() && shard.pod.DeletionTimestamp.IsZero() && (!shard.outdated || !s.mayReplace(shard)) {
 			r.turn.end(shard.Name())
 		}
 	}

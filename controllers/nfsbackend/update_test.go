@@ -39,25 +39,25 @@ func TestMaintenanceWindow(t *testing.T) {
 }
 
 func TestOneServerAtATime(t *testing.T) {
-	start := time.Date(2026, 11, 22, 1, 0, 0, 0, time.UTC)
 	var turn turn
-	for _, step := range []struct {
-		ends, takes string
-		after       time.Duration
-		other       string
-	}{
-		{"", "a", 0, ""},
-		{"", "b", time.Minute, "a"},
-		{"", "a", 2 * time.Minute, ""}, // it is replaced once more
-		{"b", "b", 3 * time.Minute, "a"},
-		{"a", "b", 4 * time.Minute, ""},
-		{"", "a", 4*time.Minute + longestTurn, ""}, // b has not come back
+	for _, step := range []struct{ ends, endsOf, takes, other string }{
+		{takes: "a-0"},
+		{takes: "b-0", other: "a-0"},
+		{takes: "a-1", other: "a-0"},
+		{takes: "a-0"}, // it is replaced once more
+		{ends: "b-0", takes: "b-0", other: "a-0"},
+		{ends: "a-0", takes: "b-0"},
+		{endsOf: "a", takes: "a-0", other: "b-0"},
+		{endsOf: "b", takes: "a-0"},
 	} {
 		if step.ends != "" {
 			turn.end(step.ends)
 		}
-		if other := turn.take(step.takes, start.Add(step.after)); other != step.other {
-			t.Errorf("after %s %s waits for %q", step.after, step.takes, other)
+		if step.endsOf != "" {
+			turn.endOf(step.endsOf)
+		}
+		if other := turn.take(step.takes[:1], step.takes); other != step.other {
+			t.Errorf("%+v: waits for %q", step, other)
 		}
 	}
 }
