@@ -80,7 +80,6 @@ var figures = []Figure{
 	{Key: "server_rss_mib_1000", What: "agent and Ganesha together, 1,000 volumes, resident memory", Unit: "MiB", Better: Lower, NoTarget: true},
 	{Key: "server_rss_mib_0", What: "agent and Ganesha together, no volume, resident memory", Unit: "MiB", Better: Lower, NoTarget: true},
 	{Key: "idle_api_writes_per_min", What: "API writes when nothing changes, leases not counted", Unit: "1/min", Target: 0, Better: Lower},
-	{Key: "csi_sanity_skipped", What: "csi-sanity specs skipped that apply to an advertised capability", Unit: "", Target: 0, Better: Lower},
 	{Key: "nfs_write_mib_s", What: "sequential write with one fsync at the end: through NFS", Unit: "MiB/s", Better: Higher, NoTarget: true},
 	{Key: "local_write_mib_s", What: "the same on the server's own file system", Unit: "MiB/s", Better: Higher, NoTarget: true},
 	{Key: "ratio_write_mib_s", What: "the same: NFS by local", Unit: "", Better: Higher, NoTarget: true},

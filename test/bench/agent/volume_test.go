@@ -5,6 +5,9 @@ package agent
 import (
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -30,6 +33,7 @@ func TestVolumes(t *testing.T) {
 		t.Logf("%d volumes are there after %s", present, time.Since(begin).Round(time.Second))
 		timeCalls(t, c, step.volumes, step.suffix)
 	}
+	timeDisk(t, h)
 	timeManyCallers(t, c)
 	timeRestarts(t, h, a)
 	timeReassertion(t, h)
@@ -65,6 +69,31 @@ func timeCalls(t *testing.T, c agentv1.AgentClient, present int, suffix string) 
 	bench.Record(t, "create_volume_p50_ms"+suffix, how, p50...)
 	bench.Record(t, "create_volume_p99_ms"+suffix, how, p99...)
 	bench.Record(t, "delete_volume_p99_ms"+suffix, how, deleted...)
+}
+
+// timeDisk measures what a create does five times and a delete three times (docs/decisions/0015).
+func timeDisk(t *testing.T, h *host.Host) {
+	t.Helper()
+	dir := filepath.Join(h.DataDir(), "disk-wait")
+	var medians []float64
+	for range runs {
+		waits := make([]float64, callsARun)
+		if err := os.Mkdir(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for i := range waits {
+			begin := time.Now()
+			if err := os.Mkdir(filepath.Join(dir, strconv.Itoa(i)), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			waits[i] = milliseconds(time.Since(begin))
+		}
+		medians = append(medians, bench.Percentile(waits, 50))
+		if err := os.RemoveAll(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bench.Record(t, "disk_wait_ms", fmt.Sprintf("medians of %d mkdir on the agent's disk (XFS, wsync), right after the calls above", callsARun), medians...)
 }
 
 func timeManyCallers(t *testing.T, c agentv1.AgentClient) {
