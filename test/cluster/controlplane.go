@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,9 @@ import (
 	"path/filepath"
 	"time"
 )
+
+// defaultControllerQPS is kube-controller-manager's limit; Kubernetes' own default is 20.
+const defaultControllerQPS = 200
 
 // daemon is one program of the control plane.
 type daemon struct {
@@ -48,7 +52,7 @@ func (c *cluster) controlPlane() []daemon {
 			"--authorization-kubeconfig=" + c.pki("controller-manager.kubeconfig"),
 			"--service-account-private-key-file=" + c.pki("service-account.key"), "--root-ca-file=" + c.pki("ca.crt"),
 			"--cluster-signing-cert-file=" + c.pki("ca.crt"), "--cluster-signing-key-file=" + c.pki("ca.key"),
-			"--cluster-cidr=" + podCIDR, "--kube-api-qps=200", "--kube-api-burst=400",
+			"--cluster-cidr=" + podCIDR, fmt.Sprintf("--kube-api-qps=%d", c.controllerQPS()), fmt.Sprintf("--kube-api-burst=%d", c.controllerQPS()*3/2),
 		}},
 		{"kube-scheduler", []string{
 			"--kubeconfig=" + c.pki("scheduler.kubeconfig"), "--leader-elect=false",
@@ -57,6 +61,9 @@ func (c *cluster) controlPlane() []daemon {
 		}},
 	}
 }
+
+// controllerQPS is 200 for clusters that were made before it could be chosen.
+func (c *cluster) controllerQPS() int { return cmp.Or(c.ControllerQPS, defaultControllerQPS) }
 
 // ensureControlPlane starts what does not run, and waits until the API server is ready.
 func (c *cluster) ensureControlPlane(ctx context.Context, bin string) error {

@@ -17,7 +17,7 @@ type verb struct {
 
 func verbs() []verb {
 	return []verb{
-		{"up", "up [--nodes N] [--mem 3G] [--disks 2] [--disk-size 10G] [--shared-disk SIZE]", "start a cluster, or repair one that is there", upCommand},
+		{"up", "up [--nodes N] [--mem 3G] [--disks 2] [--disk-size 10G] [--shared-disk SIZE] [--controller-qps 200]", "start a cluster, or repair one that is there", upCommand},
 		{"down", "down", "remove the cluster and all that belongs to it", downCommand},
 		{"status", "status", "what runs; exit code 1 if something that should does not", statusCommand},
 		{"kubeconfig", "kubeconfig", "print the path of the administrator's kubeconfig", kubeconfigCommand},

@@ -120,6 +120,31 @@ func TestSettingsOfAnExistingCluster(t *testing.T) {
 	}
 }
 
+func TestControllersGetTheirLimit(t *testing.T) {
+	t.Setenv(stateVariable, t.TempDir())
+	have := cluster{Name: "x", Nodes: 1}
+	flags, want := flag.NewFlagSet("up", flag.ContinueOnError), cluster{}
+	flags.IntVar(&want.ControllerQPS, "controller-qps", defaultControllerQPS, "")
+	for _, c := range []struct{ args, want []string }{
+		{nil, []string{"--kube-api-qps=200", "--kube-api-burst=300"}},
+		{[]string{"--controller-qps=20"}, []string{"--kube-api-qps=20", "--kube-api-burst=30"}},
+	} {
+		if err := flags.Parse(c.args); err != nil {
+			t.Fatal(err)
+		}
+		if err := have.compare(want, flags); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range have.controlPlane() {
+			for _, arg := range c.want {
+				if d.name == "kube-controller-manager" && !slices.Contains(d.args, arg) {
+					t.Errorf("%v: no %s in %v", c.args, arg, d.args)
+				}
+			}
+		}
+	}
+}
+
 func TestClustersGetDifferentAddresses(t *testing.T) {
 	t.Setenv(stateVariable, t.TempDir())
 	seen := map[int]bool{}

@@ -44,8 +44,11 @@ type cluster struct {
 	Disks    int    // raw block devices of each node
 	DiskSize string
 	Shared   string `json:",omitempty"` // size of the disk that all nodes reach; none when empty
-	Index    int    // distinguishes the addresses by which this machine reaches its clusters
-	Token    string // what a client of the nodes' control service has to know
+	// ControllerQPS is how many requests a second kube-controller-manager may make, half as many more in a burst.
+	ControllerQPS int `json:",omitempty"`
+
+	Index int    // distinguishes the addresses by which this machine reaches its clusters
+	Token string // what a client of the nodes' control service has to know
 }
 
 func cacheDir() string { return envOr(cacheVariable, "/var/cache/nfs-operator") }

@@ -48,6 +48,7 @@ func upCommand(args []string) error {
 	flags.IntVar(&want.Disks, "disks", 2, "raw block devices of a node")
 	flags.StringVar(&want.DiskSize, "disk-size", "10G", "size of a raw block device (sparse)")
 	flags.StringVar(&want.Shared, "shared-disk", "", "size of one more raw block device that all nodes reach; none when empty")
+	flags.IntVar(&want.ControllerQPS, "controller-qps", defaultControllerQPS, "requests a second that kube-controller-manager may make; can be changed")
 	if err := flags.Parse(args); err != nil || flags.NArg() > 0 {
 		return exitError{2, ""}
 	}
@@ -91,6 +92,9 @@ func (c *cluster) check() error {
 	if c.Nodes < 1 || c.Nodes > maxNodes {
 		return fmt.Errorf("--nodes: 1 to %d", maxNodes)
 	}
+	if c.ControllerQPS < 1 {
+		return errors.New("--controller-qps: at least 1")
+	}
 	if c.Disks < 0 || c.Disks > maxDisks {
 		return fmt.Errorf("--disks: 0 to %d", maxDisks)
 	}
@@ -106,13 +110,19 @@ func (c *cluster) check() error {
 	return nil
 }
 
-// compare accepts more nodes for a cluster that exists, and refuses other settings than it was made with.
+// compare accepts more nodes and another limit for a cluster that exists, and refuses other settings than it was made with.
 func (c *cluster) compare(want cluster, flags *flag.FlagSet) error {
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	if given["mem"] && want.Memory != c.Memory || given["disks"] && want.Disks != c.Disks || given["disk-size"] && want.DiskSize != c.DiskSize ||
 		given["shared-disk"] && want.Shared != c.Shared {
 		return fmt.Errorf("cluster %s exists with nodes of %s memory, %d disks of %s, shared disk %q: take it down first", c.Name, c.Memory, c.Disks, c.DiskSize, c.Shared)
+	}
+	if given["controller-qps"] && want.ControllerQPS != c.controllerQPS() {
+		c.ControllerQPS = want.ControllerQPS
+		if err := c.kill("kube-controller-manager"); err != nil { // `up` starts it again
+			return err
+		}
 	}
 	if given["nodes"] {
 		if want.Nodes < c.Nodes {

@@ -38,15 +38,15 @@ func newNamespace(t *testing.T, name string) namespace {
 		t.Fatalf("%v\n%s", err, k.Diagnose())
 	}
 	n := namespace{k, t}
-	n.do("delete", "namespace", name, "--ignore-not-found", "--timeout=300s")
+	n.do("delete", "namespace", name, "--ignore-not-found", "--timeout=50m")
 	n.do("create", "namespace", name)
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour) // a thousand volumes
 		defer cancel()
 		if t.Failed() {
 			t.Log(k.Diagnose())
 		}
-		if _, err := k.Run(ctx, "delete", "namespace", name, "--timeout=300s"); err != nil {
+		if _, err := k.Run(ctx, "delete", "namespace", name, "--timeout=50m"); err != nil {
 			t.Error(err)
 		}
 	})
@@ -117,6 +117,7 @@ func (n namespace) client() client {
 	if err != nil {
 		n.t.Fatal(err)
 	}
+	config.QPS = -1 // the limit is to be that of others
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		n.t.Fatal(err)
