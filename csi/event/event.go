@@ -84,7 +84,7 @@ func (n *Node) event(reason, note string) *eventsv1.Event {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return &eventsv1.Event{
-		ObjectMeta:          metav1.ObjectMeta{GenerateName: n.name + ".", Namespace: Namespace},
+		ObjectMeta:          metav1.ObjectMeta{GenerateName: n.name + "-", Namespace: Namespace},
 		EventTime:           metav1.NewMicroTime(n.now()),
 		ReportingController: names.Driver,
 		ReportingInstance:   shorten(n.name, longestInstance),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr/testr"
 	eventsv1 "k8s.io/api/events/v1"
+	"k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -36,6 +37,9 @@ func TestWarn(t *testing.T) {
 	e := <-c.created
 	if e.Namespace != "default" || e.Regarding.Name != "node-1" || e.Regarding.UID != "uid-1" || e.Reason != "Why" || len(e.Note) != longestNote {
 		t.Errorf("event is %+v", e)
+	}
+	if problems := validation.NameIsDNSSubdomain(e.GenerateName, true); len(problems) > 0 { // as the API server does
+		t.Errorf("generateName %q: %v", e.GenerateName, problems)
 	}
 	c.err = errors.New("forbidden")
 	close(c.release)
