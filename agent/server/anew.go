@@ -12,26 +12,31 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/share"
 )
 
-// What a program that has begun anew is told: why, and which files of the former one are still open.
+// What a program that has begun anew is told: why, which share it was, and which files of the former one are still open.
 const (
-	lostVariable = "NFS_OPERATOR_SHARE_LOST"
-	openVariable = "NFS_OPERATOR_SHARE_OPEN"
+	lostVariable   = "NFS_OPERATOR_SHARE_LOST"
+	serverVariable = "NFS_OPERATOR_SHARE_SERVER"
+	openVariable   = "NFS_OPERATOR_SHARE_OPEN"
 )
 
 // BeginAnew executes the program again, because the share of an external server was lost. Calls that wait for that server may do so for ever:
 // NFS 4 gives a call up only when its connection breaks, and that of a server that hangs does not. A thread that waits can be killed,
 // though, and execve(2) kills all but one. Files on the share stay open, for closing them would wait, too; the new program does it behind
 // its work. It returns only when it cannot.
-func BeginAnew(cause error) error {
+func BeginAnew(cause LostShare) error {
 	files, err := keepOpen()
 	if err != nil {
 		return err
 	}
 	self, err := os.Executable()
 	if err == nil {
-		err = unix.Exec(self, os.Args, append(os.Environ(), lostVariable+"="+cause.Error(), openVariable+"="+strings.Join(files, ",")))
+		err = unix.Exec(self, os.Args, append(os.Environ(), anewVariables(cause, files)...))
 	}
 	return fmt.Errorf("begin anew: %w", err)
+}
+
+func anewVariables(cause LostShare, files []string) []string {
+	return []string{lostVariable + "=" + cause.Error(), serverVariable + "=" + cause.ServerID, openVariable + "=" + strings.Join(files, ",")}
 }
 
 // keepOpen keeps files, and nothing else, from being closed by execve. None of them is looked at: that could wait.
@@ -63,8 +68,8 @@ func isKernels(path string) bool {
 	return false
 }
 
-// begunAnew is why the program was begun anew, if it was. What the former one has left open is closed as soon as that can be.
-func begunAnew() (c condition, anew bool) {
+// begunAnew is why the program was begun anew, if it was, and the identity of the share that it served. What the former one has left open is closed as soon as that can be.
+func begunAnew() (c condition, serverID string, anew bool) {
 	for number := range strings.SplitSeq(os.Getenv(openVariable), ",") {
 		if fd, err := strconv.Atoi(number); err == nil && fd > 2 {
 			unix.CloseOnExec(fd) // a child must not hold it
@@ -72,8 +77,9 @@ func begunAnew() (c condition, anew bool) {
 		}
 	}
 	why, anew := os.LookupEnv(lostVariable)
-	for _, v := range []string{lostVariable, openVariable} {
+	serverID = os.Getenv(serverVariable)
+	for _, v := range []string{lostVariable, serverVariable, openVariable} {
 		_ = os.Unsetenv(v)
 	}
-	return condition{share.Unreachable, why}, anew
+	return condition{share.Unreachable, why}, serverID, anew
 }

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -62,17 +64,20 @@ func TestBegunAnewSaysWhyAndCloses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Setenv(lostVariable, "the server has not answered")
-	t.Setenv(openVariable, strconv.Itoa(inherited))
-	if c, anew := begunAnew(); !anew || c != (condition{share.Unreachable, "the server has not answered"}) {
-		t.Errorf("condition %+v, %v", c, anew)
+	lost := LostShare{ServerID: "nfs-1", Err: errors.New("no answer")}
+	for _, v := range anewVariables(lost, []string{strconv.Itoa(inherited)}) {
+		name, value, _ := strings.Cut(v, "=")
+		t.Setenv(name, value)
+	}
+	if c, id, anew := begunAnew(); !anew || id != "nfs-1" || c != (condition{share.Unreachable, "the share is lost: no answer"}) {
+		t.Errorf("condition %+v of %s, %v", c, id, anew)
 	}
 	for { // the number may be given to another file at once
 		if path, _ := os.Readlink("/proc/self/fd/" + strconv.Itoa(inherited)); path != f.Name() {
 			break
 		}
 	}
-	if c, anew := begunAnew(); anew {
-		t.Errorf("once more: %+v", c)
+	if c, id, anew := begunAnew(); anew || id != "" {
+		t.Errorf("once more: %+v of %s", c, id)
 	}
 }

@@ -67,11 +67,14 @@ type Server struct {
 }
 
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
-// is told by GetStatus and /readyz, and tried again; and ErrShareLost.
+// is told by GetStatus and /readyz, and tried again; and a LostShare.
 func Run(ctx context.Context, o Options) error {
 	s := &Server{Options: o, metrics: newMetrics(), problem: condition{reasonStarting, "the agent is starting"}}
-	if c, anew := begunAnew(); anew {
+	if c, serverID, anew := begunAnew(); anew {
 		s.problem = c
+		if e := s.Config.External; e != nil && e.ServerID == "" {
+			e.ServerID = serverID
+		}
 	}
 	s.service = service.New(s.status)
 	s.metrics.watch(s)
@@ -105,7 +108,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	cancel()
 	<-done
-	if errors.Is(lost, ErrShareLost) {
+	if errors.As(lost, new(LostShare)) {
 		return lost
 	}
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {

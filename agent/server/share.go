@@ -20,8 +20,16 @@ import (
 	"github.com/nfs-operator/nfs-operator/csi/mount"
 )
 
-// ErrShareLost means that the share of an external server, which was in use, is lost: BeginAnew.
-var ErrShareLost = errors.New("the share is lost")
+// LostShare is the error of a share that was in use and is lost: BeginAnew.
+type LostShare struct {
+	// ServerID is the identity of the share. Another share, or an empty one, must not take its place.
+	ServerID string
+	Err      error
+}
+
+func (e LostShare) Error() string { return fmt.Sprintf("the share is lost: %v", e.Err) }
+
+func (e LostShare) Unwrap() error { return e.Err }
 
 // runShare works on the share of an external server until the context ends, or the share is lost.
 func (s *Server) runShare(ctx context.Context, calls *grpc.Server) error {
@@ -30,10 +38,12 @@ func (s *Server) runShare(ctx context.Context, calls *grpc.Server) error {
 		sh, owner, err := share.Open(ctx, place)
 		s.setOwner(owner)
 		if err == nil {
+			// The configuration is that of the start, when nobody may have known it: what was served once is not begun anew.
+			place.Config.ServerID = sh.Store.Server().ServerID
 			err = s.serveShare(ctx, sh)
 		}
 		switch {
-		case errors.Is(err, ErrShareLost):
+		case errors.As(err, new(LostShare)):
 			calls.Stop() // which waits for none of them
 			return err
 		case ctx.Err() != nil:
@@ -60,7 +70,7 @@ func (s *Server) place() share.Place {
 	}
 }
 
-// serveShare answers calls until the context ends, and closes the share then. A share that is lost is ErrShareLost; it stays as it is.
+// serveShare answers calls until the context ends, and closes the share then. A share that is lost is a LostShare; it stays as it is.
 func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	workerContext, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -99,7 +109,7 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	if err != nil {
 		s.Log.Error(err, "The share is lost, beginning anew")
 		sh.Abandon()
-		return fmt.Errorf("%w: %w", ErrShareLost, err)
+		return LostShare{ServerID: sh.Store.Server().ServerID, Err: err}
 	}
 	cancel()
 	workers.Wait()

@@ -274,6 +274,36 @@ func TestExternalServerIsAway(t *testing.T) {
 	}
 }
 
+// TestExternalServerComesBackEmpty: the agent that has begun a share, and whose configuration does not know it yet, begins no other one
+// when its server exports an empty directory after a restart.
+func TestExternalServerComesBackEmpty(t *testing.T) {
+	h, n := external(t, nas.Options{})
+	dir, path := n.MakeDir(t, "share", 0o755)
+	way := nas.NewWay(t)
+	a := h.Start(t, h.External(shareAt(path, way.Option())))
+	a.WaitServing(t)
+	id := statusOf(t, h).GetServerId()
+	create(t, h.Controller(t), "v", mib)
+	way.Cut()
+	wantReason(t, a, "ShareUnreachable")
+	if err := os.Rename(dir, dir+"-hidden"); err != nil {
+		t.Fatal(err)
+	}
+	n.MakeDir(t, "share", 0o755)
+	way.Mend()
+	wantReason(t, a, "ShareChanged", id)
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("something was made in the empty directory: %v, %v", left, err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(dir+"-hidden", dir); err != nil {
+		t.Fatal(err)
+	}
+	a.WaitServing(t)
+}
+
 // TestExternalShareHasOneMaster: neither another backend's agent, nor a second one of the same, writes to a share.
 func TestExternalShareHasOneMaster(t *testing.T) {
 	h, n := external(t, nas.Options{})
