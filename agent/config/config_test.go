@@ -61,6 +61,7 @@ func TestExternalRefuses(t *testing.T) {
 	}{
 		"a server with a port":   {func(e *External) { e.Server = "nas:2049" }, "server"},
 		"a server with brackets": {func(e *External) { e.Server = "[fd00::1]" }, "server"},
+		"a dot":                  {func(e *External) { e.Server = "." }, "server"},
 		"a server with a space":  {func(e *External) { e.Server = "nas x" }, "server"},
 		"a relative path":        {func(e *External) { e.Path = "export" }, "path"},
 		"a path with a newline":  {func(e *External) { e.Path = "/export\n" }, "path"},
@@ -79,7 +80,7 @@ func TestExternalRefuses(t *testing.T) {
 			t.Errorf("%s: error %v does not name %q", name, err, test.named)
 		}
 	}
-	for _, server := range []string{"10.0.0.1", "fd00::1", "nas", "nas.example.org"} {
+	for _, server := range []string{"10.0.0.1", "fd00::1", "nas", "nas.example.org", "nas.example.org."} {
 		e := valid()
 		e.Server, e.Path = server, "/"
 		if err := e.validate(); err != nil {

@@ -29,7 +29,7 @@ type External struct {
 }
 
 var (
-	hostName  = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?$`)
+	hostName  = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9.]{0,251}[A-Za-z0-9])?[.]?$`)
 	ownerText = regexp.MustCompile(`^[!-~]{1,253}$`)
 )
 

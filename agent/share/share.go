@@ -7,8 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/netip"
 	"os"
 	"time"
 
@@ -26,11 +24,6 @@ type Mounter interface {
 	Mounts() ([]mount.Mount, error)
 }
 
-// Resolver finds the addresses of a DNS name; net.Resolver is one.
-type Resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
-
 const (
 	resolveTimeout = 5 * time.Second
 	mountTimeout   = 25 * time.Second
@@ -42,7 +35,7 @@ type Place struct {
 	Config   config.External
 	Dir      string // where it is mounted
 	Mounter  Mounter
-	Resolver Resolver
+	Resolver mount.Resolver
 	Holder   string // this agent, for people who find the lock held
 }
 
@@ -152,17 +145,11 @@ func (p Place) unmount() error {
 
 // resolve finds the server's address.
 func (p Place) resolve(ctx context.Context) (string, error) {
-	if address, err := netip.ParseAddr(p.Config.Server); err == nil {
-		return address.Unmap().String(), nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	addresses, err := p.Resolver.LookupNetIP(ctx, "ip", p.Config.Server)
-	if err == nil && len(addresses) == 0 {
-		err = &net.DNSError{Err: "no address", Name: p.Config.Server}
-	}
+	address, err := mount.Resolve(ctx, p.Resolver, p.Config.Server)
 	if err != nil {
-		return "", Error{Unreachable, fmt.Errorf("find the NFS server: %w", err)}
+		return "", Error{Unreachable, err}
 	}
-	return addresses[0].Unmap().String(), nil
+	return address, nil
 }

@@ -117,6 +117,14 @@ func TestServerWithoutAddressIsUnreachable(t *testing.T) {
 	}
 }
 
+func TestServerIsNotLookedUpInSearchDomains(t *testing.T) {
+	p := place(t, &mounter{})
+	p.Config.Server, p.Resolver = "nas.prod", resolver{"nas.prod": "10.6.6.6"}
+	if _, err := p.mount(t.Context()); reasonOf(err) != Unreachable {
+		t.Errorf("error %v", err)
+	}
+}
+
 func TestNodesMountWithWhatWasAgreedOn(t *testing.T) {
 	s := &Share{Version: "4.1", place: place(t, &mounter{}, "nconnect=2", "nfsvers=4.1")}
 	o, err := mount.MakeOptions("10.0.0.9", s.NodeOptions(), []string{"sharecache"})

@@ -286,14 +286,15 @@ type VolumeClaimTemplate struct {
 // the nodes mount those from the server itself. What the share cannot do is in status.limitations; docs/external.md says
 // how to prepare one. Data stay on the share, whatever becomes of the NFSBackend.
 type ExternalServer struct {
-	// server is its IP address (IPv6 without brackets), or a DNS name that the cluster's pods and the nodes resolve.
+	// server is its IP address (IPv6 without brackets), or a DNS name that the cluster's pods and the nodes resolve. A
+	// name with a dot is complete: it is not looked up in search domains, which tenants' Services are in.
 	// It may change when the same share is reached at another address: another share is refused by the identity that
 	// was written on the first (ShareChanged). Volumes that are mounted stay with the former address until their pods
 	// have left the node.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*$')",message="server must be an IP address or a DNS name in lower case, without port, path or brackets"
+	// +kubebuilder:validation:XValidation:rule="isIP(self) || self.matches('^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?([.][a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*[.]?$')",message="server must be an IP address or a DNS name in lower case, without port, path or brackets"
 	Server string `json:"server,omitempty"`
 	// path is the exported directory, as clients mount it. It is for one NFSBackend alone: volumes lie below it, beside
 	// the agent's records in .nfs-operator. It may change when the same share is exported under another path.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"sync"
 	"time"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/csi/mount"
 	"github.com/nfs-operator/nfs-operator/csi/volumeid"
 )
 
@@ -22,17 +22,12 @@ type AddressBook interface {
 	SetAddress(shard volumeid.Shard, address string) error
 }
 
-// Resolver finds the addresses of a DNS name; net.Resolver is one.
-type Resolver interface {
-	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
-}
-
 // Node finds agents as a node plugin does: by the DNS name of the shard's Service.
 type Node struct {
 	// Published, if set, says where a shard is that was never reached, when DNS does not.
 	Published func(ctx context.Context, shard volumeid.Shard) string
 	pool      *Pool
-	resolver  Resolver
+	resolver  mount.Resolver
 	namespace string
 	book      AddressBook
 
@@ -48,7 +43,7 @@ type Connection struct {
 }
 
 // NewNode makes a Node for the Services of a namespace.
-func NewNode(pool *Pool, resolver Resolver, namespace string, book AddressBook) *Node {
+func NewNode(pool *Pool, resolver mount.Resolver, namespace string, book AddressBook) *Node {
 	return &Node{pool: pool, resolver: resolver, namespace: namespace, book: book, silent: map[volumeid.Shard]time.Time{}}
 }
 
@@ -79,19 +74,9 @@ func (n *Node) Confirm(shard volumeid.Shard, address string) error {
 
 // Resolve finds the address of an external server, which an agent has named.
 func (n *Node) Resolve(ctx context.Context, host string) (string, error) {
-	if address, err := netip.ParseAddr(host); err == nil {
-		return address.Unmap().String(), nil
-	}
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
-	addresses, err := n.resolver.LookupNetIP(ctx, "ip", host)
-	if err == nil && len(addresses) == 0 {
-		err = &net.DNSError{Err: "no address", Name: host}
-	}
-	if err != nil {
-		return "", fmt.Errorf("find NFS server %.253q: %w", host, err)
-	}
-	return addresses[0].Unmap().String(), nil
+	return mount.Resolve(ctx, n.resolver, host)
 }
 
 // Silent is told that a shard's agent has not answered, and says for how long: since the first such call after the last

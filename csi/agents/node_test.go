@@ -62,3 +62,12 @@ func TestMappedAddressIsUnmapped(t *testing.T) {
 		t.Errorf("Connect = %+v, %v", c, err)
 	}
 }
+
+func TestExternalServerIsNotLookedUpInSearchDomains(t *testing.T) {
+	pool := NewPool(plain{}, nil)
+	t.Cleanup(pool.Close)
+	node := NewNode(pool, dns{"nas.prod": "10.6.6.6", "nas.prod.": "10.0.0.1"}, "storage", book{})
+	if address, err := node.Resolve(t.Context(), "nas.prod"); err != nil || address != "10.0.0.1" {
+		t.Errorf("resolved to %s, %v", address, err)
+	}
+}

@@ -33,7 +33,7 @@ func newShare(nas *v1alpha1.NFSBackend) *v1alpha1.NFSBackend {
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NFSBackend"},
 		ObjectMeta: metav1.ObjectMeta{Name: "x" + nas.Name},
 		Spec: v1alpha1.NFSBackendSpec{External: &v1alpha1.ExternalServer{
-			Server: names.Shard(nas.Name, 0) + "." + systemNamespace + ".svc", Path: "/e-share",
+			Server: names.Shard(nas.Name, 0) + "." + systemNamespace + ".svc.cluster.local", Path: "/e-share",
 		}},
 	}
 }
