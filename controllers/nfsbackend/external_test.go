@@ -208,6 +208,32 @@ func TestIdentityOfAShareIsNotReplaced(t *testing.T) {
 	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
 }
 
+// What is free on a share changes with each byte that anybody writes to it.
+func TestUseOfAShareIsNotAStreamOfWrites(t *testing.T) {
+	w := newWorld(t)
+	w.readyExternal(1)
+	before := w.backend()
+	const mebibyte = 1 << 20
+	for range 10 {
+		w.agents.status.Capacity.TotalBytes -= 8 * mebibyte
+		w.agents.status.Capacity.AvailableBytes -= 40 * mebibyte
+		w.ahead += measureInterval
+		w.settle()
+	}
+	w.Expect(w.backend().ResourceVersion).To(Equal(before.ResourceVersion))
+
+	w.agents.status.Capacity.AvailableBytes -= 80 * mebibyte
+	w.ahead += measureInterval
+	w.settle()
+	got := w.backend().Status
+	w.Expect(got.Shards[0].Available.Value()).To(BeEquivalentTo(8728*mebibyte), "a twentieth is told")
+	w.Expect(got.Capacity.String()).To(Equal("10Gi"))
+	w.agents.status.Capacity.AvailableBytes = 0
+	w.ahead += measureInterval
+	w.settle()
+	w.Expect(w.backend().Status.Shards[0].Available.IsZero()).To(BeTrue(), "no volume can be made")
+}
+
 func TestEditedAndDeletedOperandsOfAnExternalBackendArePutBack(t *testing.T) {
 	w := newWorld(t)
 	w.readyExternal(1)

@@ -14,6 +14,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/quantities"
 )
 
 const (
@@ -219,6 +220,10 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 		status.Capacity = resource.NewQuantity(total, resource.BinarySI)
 		status.Allocated = resource.NewQuantity(roundUp(capacity.GetAllocatedBytes(), step), resource.BinarySI)
 		status.Available = resource.NewQuantity(capacity.GetAvailableBytes()/step*step, resource.BinarySI)
+	}
+	if shard.External() { // others write to the share's file system, too, and some servers count what is free to its size
+		status.Capacity = quantities.Steady(shard.last.Capacity, status.Capacity)
+		status.Available = quantities.Steady(shard.last.Available, status.Available)
 	}
 	if !shard.serving() {
 		return status // it may not have read its records yet

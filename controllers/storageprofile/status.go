@@ -9,6 +9,7 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/quantities"
 )
 
 const (
@@ -32,7 +33,7 @@ func summarize(s *scope, err error) {
 	room := roomOf(s)
 	status.ObservedGeneration = s.profile.Generation
 	status.Backends = fmt.Sprintf("%d/%d", room.backends, len(s.backends))
-	status.Available, status.LargestVolume = steady(status.Available, room.sum), steady(status.LargestVolume, room.largest)
+	status.Available, status.LargestVolume = quantities.Steady(status.Available, room.sum), quantities.Steady(status.LargestVolume, room.largest)
 	status.StorageClassName, status.VolumeSnapshotClassName = s.profile.Name, ""
 	if s.snapshotClass {
 		status.VolumeSnapshotClassName = s.profile.Name
@@ -123,20 +124,6 @@ type room struct {
 	backends, full int
 	// sum over all servers, and the most that one can promise: a volume lies on one server. nil where no server says.
 	sum, largest *resource.Quantity
-}
-
-// steady is the last figure while the new one differs by less than a twentieth of it: figures change with each volume that is made,
-// and those of all profiles of a backend would be written each time. What became nothing, or more than nothing, is told.
-func steady(last, now *resource.Quantity) *resource.Quantity {
-	const part = 20
-	if last == nil || now == nil || last.Sign() != now.Sign() {
-		return now
-	}
-	difference := max(last.Value(), now.Value()) - min(last.Value(), now.Value())
-	if difference < now.Value()/part {
-		return last
-	}
-	return now
 }
 
 func roomOf(s *scope) room {

@@ -1,4 +1,4 @@
-package storageprofile
+package quantities
 
 import (
 	"testing"
@@ -19,7 +19,7 @@ func TestFiguresAreWrittenWhenTheyHaveChangedEnough(t *testing.T) {
 		{"0", "1Mi", "1Mi"},
 		{"0", "0", "0"},
 	} {
-		got := steady(quantity(test.last), quantity(test.now))
+		got := Steady(quantity(test.last), quantity(test.now))
 		if (got == nil) != (test.want == "") || got != nil && got.String() != test.want {
 			t.Errorf("%s after %s is written as %v, want %s", test.now, test.last, got, test.want)
 		}
