@@ -76,14 +76,14 @@ func TestExternalRefuses(t *testing.T) {
 	} {
 		e := valid()
 		test.change(e)
-		if err := e.validate(); err == nil || !strings.Contains(err.Error(), test.named) {
+		if err := e.Validate(); err == nil || !strings.Contains(err.Error(), test.named) {
 			t.Errorf("%s: error %v does not name %q", name, err, test.named)
 		}
 	}
 	for _, server := range []string{"10.0.0.1", "fd00::1", "nas", "nas.example.org", "nas.example.org."} {
 		e := valid()
 		e.Server, e.Path = server, "/"
-		if err := e.validate(); err != nil {
+		if err := e.Validate(); err != nil {
 			t.Errorf("%s: %v", server, err)
 		}
 	}

@@ -33,7 +33,8 @@ var (
 	ownerText = regexp.MustCompile(`^[!-~]{1,253}$`)
 )
 
-func (e *External) validate() error {
+// Validate says whether an agent can use it. The manager asks before it gives it to one.
+func (e *External) Validate() error {
 	_, err := netip.ParseAddr(e.Server)
 	switch {
 	case err != nil && !hostName.MatchString(e.Server):

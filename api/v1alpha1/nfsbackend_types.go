@@ -312,8 +312,8 @@ type ExternalServer struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=128
-	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]*(=[A-Za-z0-9_.:/-]+)?$`
-	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|remount|bind|ro|rw)(=|$)'))",message="the driver chooses transport, addresses and security flavour of its mounts; the version is said as vers=4.1 or vers=4.2; bg, bind and remount have no meaning here; read-only is asked for by the access mode"
+	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]{0,31}(=[A-Za-z0-9_.:/-]+)?$`
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|retry|remount|bind|ro|rw)(=|$)'))",message="the driver chooses transport, addresses and security flavour of its mounts; the version is said as vers=4.1 or vers=4.2; bg, retry, bind and remount have no meaning here; read-only is asked for by the access mode"
 	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^vers(=|$)') || o == 'vers=4.1' || o == 'vers=4.2')",message="vers must be 4.1 or 4.2: a share of an older version of NFS cannot be used"
 	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^port(=|$)') || o.matches('^port=[1-9][0-9]{0,4}$') && int(o.substring(5)) <= 65535)",message="port must be 1 to 65535"
 	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^nconnect(=|$)') || o.matches('^nconnect=[1-8]$'))",message="nconnect must be 1 to 8: servers can hang with more connections from one client"

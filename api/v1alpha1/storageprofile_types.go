@@ -88,8 +88,8 @@ type StorageProfileSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=128
-	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]*(=[A-Za-z0-9_.:/-]+)?$`
-	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(vers|nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|port|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|remount|ro|rw|resvport|noresvport)(=|$)'))",message="the driver chooses version, transport, addresses, ports (resvport and noresvport, too) and security flavour of its mounts; bg and remount have no meaning here; read-only is asked for by the access mode"
+	// +kubebuilder:validation:items:Pattern=`^[a-z][a-z0-9_]{0,31}(=[A-Za-z0-9_.:/-]+)?$`
+	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^(vers|nfsvers|minorversion|v[234]|proto|tcp|tcp6|udp|udp6|rdma|rdma6|addr|clientaddr|port|mountaddr|mounthost|mountport|mountproto|mountvers|sec|fsc|bg|retry|remount|bind|ro|rw|resvport|noresvport)(=|$)'))",message="the driver chooses version, transport, addresses, ports (resvport and noresvport, too) and security flavour of its mounts; bg, retry, bind and remount have no meaning here; read-only is asked for by the access mode"
 	// +kubebuilder:validation:XValidation:rule="self.all(o, !o.matches('^nconnect(=|$)') || o.matches('^nconnect=[1-8]$'))",message="nconnect must be 1 to 8: servers can hang with more connections from one client"
 	MountOptions []string `json:"mountOptions,omitempty"`
 	// directory is how the root directory of a new volume is made. Later edits act on new volumes only.

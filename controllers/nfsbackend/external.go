@@ -14,6 +14,7 @@ import (
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
 )
 
@@ -69,6 +70,22 @@ func (r *Reconciler) applyDeployment(ctx context.Context, shard *shardState) err
 		return err
 	}
 	return apply.Delete(ctx, r.Client, shard.pod) // the next one knows the identity from the start, and serves no other share
+}
+
+// checkShare says what the agent would not accept: one that runs goes on with what it has.
+func (s *shardState) checkShare() {
+	if !s.External() {
+		return
+	}
+	if err := server.CheckExternal(s.Shard); err != nil {
+		s.trouble = &reason{reasonShareOptions, fmt.Sprintf("%v: correct spec.external, or the annotation %s; until then the agent stays as it is",
+			err, meta.AnnotationTakeOverShare)}
+	}
+}
+
+// misconfigured tells whether the agent would refuse its configuration.
+func (s *shardState) misconfigured() bool {
+	return s.External() && s.trouble != nil && s.trouble.word == reasonShareOptions
 }
 
 // noteShare takes the identity of the first share that is served, and keeps it. A share that is not served may be any. An agent that

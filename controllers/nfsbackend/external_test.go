@@ -316,6 +316,33 @@ func TestChangedShareReplacesTheAgent(t *testing.T) {
 	w.Expect(kstatus(w)).To(Equal(status.CurrentStatus))
 }
 
+// An agent is not replaced by one that would refuse its configuration.
+func TestConfigurationThatTheAgentWouldRefuseIsNotApplied(t *testing.T) {
+	w := newWorld(t)
+	w.readyExternal(1)
+	before := &appsv1.Deployment{}
+	w.get(w.shard(), before)
+	w.change(func(b *v1alpha1.NFSBackend) {
+		b.Annotations = map[string]string{meta.AnnotationTakeOverShare: "of another"}
+		b.Spec.External.Path = "/other"
+	})
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("ShareOptions"))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("of another"))
+	w.Expect(kstatus(w)).To(Equal(status.FailedStatus))
+	w.Expect(w.backend().Status.Shards[0].Serving).To(BeTrue())
+	w.Expect(w.agentConfig().Path).To(Equal("/export"))
+	w.Expect(w.agentConfig().TakeOver).To(BeEmpty())
+	after := &appsv1.Deployment{}
+	w.get(w.shard(), after)
+	w.Expect(after.Generation).To(Equal(before.Generation))
+
+	w.change(func(b *v1alpha1.NFSBackend) { b.Annotations[meta.AnnotationTakeOverShare] = "another" })
+	w.settle()
+	w.Expect(w.agentConfig().Path).To(Equal("/other"))
+	w.Expect(w.agentConfig().TakeOver).To(Equal("another"))
+}
+
 func TestTheAgentsPodIsTheOneThatStays(t *testing.T) {
 	w := newWorld(t)
 	evicted := w.readyExternal(1)

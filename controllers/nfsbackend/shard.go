@@ -30,8 +30,8 @@ type shardState struct {
 	// agent is its answer; nil when it could not be asked, and problem says why. Set by askAgents.
 	agent   *agentv1.ServerStatus
 	problem reason
-	// trouble is what is wrong with a server's disk or address whether it serves or not, nil when nothing is. Set by
-	// observe, checkAddress and applyDisk.
+	// trouble is what is wrong with a server's disk, address or configuration whether it serves or not, nil when nothing is.
+	// Set by observe, checkShare, checkAddress and applyDisk.
 	trouble *reason
 	// abandoned is true for a server that never worked and whose disk is kept, and for an external one that cannot be asked
 	// and that no PersistentVolume names; set by judgeUnseen.
@@ -198,6 +198,9 @@ func (s *shardState) checkAddress() {
 }
 
 func (s *shardState) checkTemplate() error {
+	if s.misconfigured() {
+		return nil // nothing is to come of it
+	}
 	hash, err := server.TemplateHash(s.Shard)
 	s.outdated = s.pod != nil && s.pod.Annotations[meta.AnnotationTemplateHash] != hash
 	return err

@@ -39,6 +39,7 @@ const (
 	reasonServerUnreachable = "ServerUnreachable"
 	reasonPodMissing        = "PodMissing"
 	reasonShareChanged      = "ShareChanged"
+	reasonShareOptions      = "ShareOptions"
 )
 
 // stallingReasons are those of the agent (package agent/server) that only a person can do something about. The others
@@ -47,7 +48,7 @@ var stallingReasons = []string{
 	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
 	reasonAddressLost, reasonDiskCannotGrow, reasonDiskTaken, reasonSeveralDisks,
 	"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned",
-	"ShareOptions", reasonShareChanged,
+	reasonShareOptions, reasonShareChanged,
 }
 
 // disklessReasons are those for which no claim may be made.

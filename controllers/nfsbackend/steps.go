@@ -118,6 +118,7 @@ func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, err
 		noteServerID(shard)
 		shard.InUse, _ = shard.holdsData()
 		shard.checkAddress()
+		shard.checkShare()
 		if err := shard.checkTemplate(); err != nil {
 			return nil, err
 		}
@@ -218,6 +219,9 @@ func (r *Reconciler) applyChildren(ctx context.Context, s *scope) (*ctrl.Result,
 }
 
 func (r *Reconciler) applyShard(ctx context.Context, shard *shardState) error {
+	if shard.misconfigured() {
+		return errors.Join(r.applyService(ctx, shard), r.applyCertificate(ctx, shard))
+	}
 	err := errors.Join(
 		r.applyDisk(ctx, shard), r.applyService(ctx, shard), r.applyConfig(ctx, shard), r.applyCertificate(ctx, shard))
 	switch {

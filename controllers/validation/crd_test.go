@@ -150,6 +150,11 @@ func TestCreate(t *testing.T) {
 		{"NFSBackend", "nas-o10", nas("server: nas, mountOptions: [nconnect=9]"), "nconnect must be 1 to 8"},
 		{"NFSBackend", "nas-o11", nas("server: nas, mountOptions: [ro]"), ours},
 		{"NFSBackend", "nas-o12", nas(`server: nas, mountOptions: ["hard\nsoft"]`), "mountOptions"},
+		{"NFSBackend", "nas-dot", nas("server: nas.example.org."), ""},
+		{"NFSBackend", "nas-dots", nas("server: nas.example.org.."), "must be an IP address or a DNS name"},
+		{"NFSBackend", "nas-o14", nas("server: nas, mountOptions: [retry=2]"), ours},
+		{"NFSBackend", "nas-o15", nas("server: nas, mountOptions: [" + strings.Repeat("a", 32) + "=1]"), ""},
+		{"NFSBackend", "nas-o16", nas("server: nas, mountOptions: [" + strings.Repeat("a", 33) + "]"), "mountOptions"},
 		{"NFSBackend", "nas-o13", nas("server: nas, mountOptions: [proto=udp]"), ours},
 
 		{"StorageProfile", "p-1", profile(""), ""},
@@ -179,6 +184,9 @@ func TestCreate(t *testing.T) {
 		{"StorageProfile", "o-14", options("a,b"), "mountOptions"},
 		{"StorageProfile", "o-15", options("version=1"), ""},
 		{"StorageProfile", "o-16", options("resvport"), ours},
+		{"StorageProfile", "o-18", options("retry=2"), ours},
+		{"StorageProfile", "o-19", options("bind"), ours},
+		{"StorageProfile", "o-20", options(strings.Repeat("a", 33)), "mountOptions"},
 		{"StorageProfile", "o-17", options("noresvport"), ours},
 
 		{"NFSDriver", "other", "{}", "its name is default"},

@@ -72,7 +72,7 @@ func agentExports(s Shard) (string, error) {
 func agentConfig(s Shard) (string, error) {
 	c := config.Config{Backend: s.Backend.Name, Shard: s.Number, DataDir: names.DataDir}
 	if s.External() {
-		externalConfig(s, &c)
+		c.External = externalConfig(s)
 	} else {
 		server := s.Backend.Spec.Server
 		c.Device = names.DataDevice

@@ -44,9 +44,12 @@ func externalPodSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
 	return asAgentPod(s, corev1ac.PodSpec(), container, externalTerminationSeconds)
 }
 
-func externalConfig(s Shard, c *config.Config) {
+// CheckExternal says whether the agent can use what the backend's spec and annotations say.
+func CheckExternal(s Shard) error { return externalConfig(s).Validate() }
+
+func externalConfig(s Shard) *config.External {
 	external := s.Backend.Spec.External
-	c.External = &config.External{
+	return &config.External{
 		Server: external.Server, Path: external.Path, MountOptions: external.MountOptions,
 		Owner: s.Cluster + "/" + s.Backend.Name, TakeOver: s.Backend.Annotations[meta.AnnotationTakeOverShare], ServerID: s.ServerID,
 	}

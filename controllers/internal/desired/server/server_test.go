@@ -3,6 +3,7 @@ package server
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -67,6 +68,26 @@ func externalShard() Shard {
 		Spec:       v1alpha1.NFSBackendSpec{External: &v1alpha1.ExternalServer{Server: "nas.example.org", Path: "/export"}},
 	}
 	return s
+}
+
+// What the definition admitted before, or cannot see.
+func TestConfigurationThatTheAgentWouldRefuse(t *testing.T) {
+	for name, test := range map[string]struct {
+		want  bool
+		spoil func(*Shard)
+	}{
+		"nothing":  {true, func(*Shard) {}},
+		"root dot": {true, func(s *Shard) { s.Backend.Spec.External.Server = "nas.example.org." }},
+		"retry":    {false, func(s *Shard) { s.Backend.Spec.External.MountOptions = []string{"retry=2"} }},
+		"long":     {false, func(s *Shard) { s.Backend.Spec.External.MountOptions = []string{strings.Repeat("a", 33)} }},
+		"owner":    {false, func(s *Shard) { s.Backend.Annotations = map[string]string{meta.AnnotationTakeOverShare: "of another"} }},
+	} {
+		s := externalShard()
+		test.spoil(&s)
+		if err := CheckExternal(s); (err == nil) != test.want {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }
 
 func TestGoldenExternal(t *testing.T) {
