@@ -41,14 +41,14 @@ func gap(t *testing.T, a *host.Agent, dir, name string) {
 	file := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 	w := startWriter(t, file)
 	time.Sleep(2 * time.Second) // of writes
-	before := strings.Count(a.Log(), "NOT IN GRACE")
+	before := strings.Count(a.Log(), graceOver)
 	begin := time.Now()
 	host.KillGanesha(t)
 	opened := make(chan error, 1)
 	go func() { opened <- newFile(file + "-new") }()
 	eventually(t, 60*time.Second, "serving again", func() bool { code, _ := a.Get("/readyz"); return code == 200 })
 	serving := time.Since(begin)
-	eventually(t, 120*time.Second, "grace is over", func() bool { return strings.Count(a.Log(), "NOT IN GRACE") > before })
+	eventually(t, 120*time.Second, "grace is over", func() bool { return strings.Count(a.Log(), graceOver) > before })
 	grace := time.Since(begin)
 	if err := <-opened; err != nil {
 		t.Errorf("%s: open of a new file: %v", name, err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/test/agent/host"
 )
 
 // oddLevels is how deep a tree is copied.
@@ -63,6 +64,63 @@ func TestLongCopyOfManyFiles(t *testing.T) {
 	}
 	create(t, c, "pvc-while-trash", mib)
 	eventually(t, 20*time.Minute, "trash is empty", func() bool { return status().GetTrashBytes() == 0 })
+}
+
+// TestLongRestartWithManyVolumes kills an agent that has 5,000 volumes below a client that writes. How long a start takes is what
+// hack/bench measures; here nothing may fail, and the log says where the time goes.
+func TestLongRestartWithManyVolumes(t *testing.T) {
+	const volumes, callers = 5000, 16
+	h := host.New(t)
+	host.Wipe(t, host.DiskLarge)
+	roomy := h.Config(host.DiskLarge)
+	roomy.OvercommitPercent = 1000
+	a := h.Start(t, roomy)
+	a.WaitServing(t)
+	c := h.Controller(t)
+	v := create(t, c, "pvc-written", 64*mib)
+	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
+	begin := time.Now()
+	var made errgroup.Group
+	made.SetLimit(callers)
+	for i := range volumes {
+		made.Go(func() error {
+			_, err := c.CreateVolume(t.Context(), &agentv1.CreateVolumeRequest{Name: fmt.Sprintf("pvc-many-%d", i), Spec: spec(mib)})
+			return err
+		})
+	}
+	if err := made.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d volumes made in %s", volumes, time.Since(begin).Round(time.Second))
+	for _, end := range []string{"killed", "stopped"} {
+		file := filepath.Join(dir, end)
+		w := startWriter(t, file)
+		wrote := awaitSize(t, file, 16)
+		if end == "killed" {
+			a.Kill()
+		} else {
+			a.Stop(t)
+		}
+		begin := time.Now()
+		a = h.Start(t, roomy)
+		a.WaitServing(t)
+		t.Logf("%s: serving %s after the start", end, time.Since(begin).Round(time.Millisecond))
+		awaitSize(t, file, wrote+16) // past the grace period
+		got := w.finish(t)
+		if text, err := os.ReadFile(file); got.Error != "" || err != nil || int64(len(text)) != got.Written {
+			t.Errorf("%s: %s; %d bytes of %d (%v)", end, got.Error, len(text), got.Written, err)
+		}
+		t.Logf("%s: longest write %s; the agent's log:\n%s", end, got.Longest.Round(time.Millisecond), firstLines(a.Log(), 60))
+	}
+	list, err := c.ListVolumes(within(t, 60*time.Second), &agentv1.ListVolumesRequest{})
+	if err != nil || len(list.GetVolumes()) != volumes+1 {
+		t.Errorf("%d volumes, %v", len(list.GetVolumes()), err)
+	}
+}
+
+func firstLines(text string, n int) string {
+	lines := strings.SplitN(text, "\n", n+1)
+	return strings.Join(lines[:min(n, len(lines))], "\n")
 }
 
 // makeFiles makes them in several directories at once: a file waits for the disk, and those that wait together do so once.
