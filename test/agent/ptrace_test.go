@@ -44,7 +44,7 @@ type systemCall struct{ number, third uint64 }
 // harmless are those that leave the disk as it is. One that is in neither list is an error: it may have to be counted.
 var harmless = map[uint64]bool{
 	unix.SYS_READ: true, unix.SYS_PREAD64: true, unix.SYS_CLOSE: true, unix.SYS_OPENAT2: true, unix.SYS_GETDENTS64: true, unix.SYS_LSEEK: true,
-	unix.SYS_FSTAT: true, unix.SYS_NEWFSTATAT: true, unix.SYS_STATFS: true, unix.SYS_FSTATFS: true, unix.SYS_READLINKAT: true,
+	unix.SYS_FSTAT: true, unix.SYS_NEWFSTATAT: true, unix.SYS_STATX: true, unix.SYS_STATFS: true, unix.SYS_FSTATFS: true, unix.SYS_READLINKAT: true,
 	unix.SYS_FLISTXATTR: true, unix.SYS_FGETXATTR: true, unix.SYS_FCNTL: true, unix.SYS_FACCESSAT2: true, unix.SYS_UNAME: true,
 	unix.SYS_FUTEX: true, unix.SYS_NANOSLEEP: true, unix.SYS_SCHED_YIELD: true, unix.SYS_EPOLL_PWAIT: true, unix.SYS_EPOLL_CTL: true,
 	unix.SYS_EPOLL_CREATE1: true, unix.SYS_EVENTFD2: true, unix.SYS_PIPE2: true, unix.SYS_TGKILL: true, unix.SYS_GETPID: true, unix.SYS_GETTID: true,
