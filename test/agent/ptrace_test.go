@@ -34,12 +34,15 @@ var stateChanging = map[uint64]bool{
 	unix.SYS_SYMLINK: true, unix.SYS_SYMLINKAT: true, unix.SYS_UNLINK: true, unix.SYS_UNLINKAT: true, unix.SYS_RMDIR: true,
 	unix.SYS_MKDIR: true, unix.SYS_MKDIRAT: true, unix.SYS_MKNOD: true, unix.SYS_MKNODAT: true,
 	unix.SYS_CHMOD: true, unix.SYS_FCHMOD: true, unix.SYS_FCHMODAT: true, unix.SYS_CHOWN: true, unix.SYS_FCHOWN: true, unix.SYS_FCHOWNAT: true,
-	unix.SYS_UTIMENSAT: true, unix.SYS_IOCTL: true, unix.SYS_QUOTACTL: true, unix.SYS_QUOTACTL_FD: true,
+	unix.SYS_UTIMENSAT: true, unix.SYS_IOCTL: true, unix.SYS_QUOTACTL: true,
 	unix.SYS_SETXATTR: true, unix.SYS_FSETXATTR: true, unix.SYS_TRUNCATE: true, unix.SYS_FTRUNCATE: true, unix.SYS_FALLOCATE: true,
 }
 
-// systemCall is one that a thread is about to make: its number and its third argument, in which openat has its flags.
-type systemCall struct{ number, third uint64 }
+// systemCall is one that a thread is about to make: its number and two of its arguments.
+type systemCall struct{ number, second, third uint64 }
+
+// getQuota is Q_XGETQUOTA without the type, from the kernel's dqblk_xfs.h.
+const getQuota = 'X'<<8 + 3
 
 // harmless are those that leave the disk as it is. One that is in neither list is an error: it may have to be counted.
 var harmless = map[uint64]bool{
@@ -60,6 +63,8 @@ func changesState(c systemCall) (bool, error) {
 	switch {
 	case c.number == unix.SYS_OPENAT:
 		return c.third&(unix.O_CREAT|unix.O_TRUNC) != 0, nil
+	case c.number == unix.SYS_QUOTACTL_FD:
+		return c.second>>8 != getQuota, nil
 	case stateChanging[c.number]:
 		return true, nil
 	case harmless[c.number]:
@@ -188,6 +193,9 @@ func (tr *tracer) enter(t *testing.T, thread int) (kill bool) {
 	var c systemCall
 	if err == nil {
 		c.number, err = register(thread, unsafe.Offsetof(unix.PtraceRegs{}.Orig_rax))
+	}
+	if err == nil {
+		c.second, err = register(thread, unsafe.Offsetof(unix.PtraceRegs{}.Rsi))
 	}
 	if err == nil {
 		c.third, err = register(thread, unsafe.Offsetof(unix.PtraceRegs{}.Rdx))
