@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -336,8 +337,10 @@ func killed(spec string) error {
 		if err := k.do(d, object); err != nil {
 			return err
 		}
-		if err := json.NewEncoder(os.Stdout).Encode(recordsOf(d, object)); err != nil {
-			return err
+		if operation != "start" { // which answers nobody
+			if err := json.NewEncoder(os.Stdout).Encode(recordsOf(d, object)); err != nil {
+				return err
+			}
 		}
 		return workEnds(d)
 	}
@@ -348,7 +351,8 @@ func killed(spec string) error {
 func workEnds(d *disk) error {
 	for {
 		left, err := d.Store.ListTrash()
-		if err != nil || len(left) == 0 {
+		copying := slices.ContainsFunc(d.Store.Snapshots(), func(s store.Snapshot) bool { return s.State == store.StateCreating })
+		if err != nil || len(left) == 0 && !copying {
 			return err
 		}
 		time.Sleep(time.Millisecond)
