@@ -20,6 +20,9 @@ func defaults(h *host.Host) config.Config {
 	return c
 }
 
+// graceOver is what Ganesha logs when locks can be had again, and those that were not reclaimed are lost.
+const graceOver = "NOT IN GRACE"
+
 // TestGaps measures what clients see when Ganesha is killed. It asserts only that nothing fails and nothing is lost: the figures are in
 // docs/decisions.
 func TestGaps(t *testing.T) {

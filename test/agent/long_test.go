@@ -123,6 +123,18 @@ func firstLines(text string, n int) string {
 	return strings.Join(lines[:min(n, len(lines))], "\n")
 }
 
+// awaitSize waits until a file has at least so many bytes, and says how many.
+func awaitSize(t *testing.T, path string, bytes int64) (size int64) {
+	t.Helper()
+	eventually(t, 2*time.Minute, "it is written to", func() bool {
+		if info, err := os.Stat(path); err == nil {
+			size = info.Size()
+		}
+		return size >= bytes
+	})
+	return size
+}
+
 // makeFiles makes them in several directories at once: a file waits for the disk, and those that wait together do so once.
 func makeFiles(t *testing.T, root string, files int) {
 	t.Helper()
