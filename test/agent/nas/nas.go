@@ -86,7 +86,6 @@ func Start(tb testing.TB, o Options) *NAS {
 	n.export(tb, o.flags())
 	tell(tb, filepath.Join(caches, "nfsd.fh/channel"), fmt.Sprintf(`%s 1 \x00000000 %d %s`, domain, forever, n.Dir))
 	tell(tb, filepath.Join(control, "threads"), "8")
-	tell(tb, filepath.Join(control, "v4_end_grace"), "Y") // nobody has anything to reclaim
 	return n
 }
 
