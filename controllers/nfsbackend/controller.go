@@ -52,6 +52,7 @@ type Reconciler struct {
 	Now func() time.Time
 
 	absent  absences
+	silent  absences // of agents of external servers
 	turn    turn
 	cluster clusterIdentity
 }

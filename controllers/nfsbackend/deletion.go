@@ -22,6 +22,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
@@ -29,6 +30,10 @@ import (
 // CSI controller has seen the deletion, and a volume that it was just making is seen here. Times in conditions are whole
 // seconds, so that it is a second less at worst.
 const settleInterval = 6 * time.Second
+
+// silentFor is how long the agent of an external server must have had no share before nobody waits for its word. It is longer than
+// anything that passes by itself: an agent that starts anew, its pod's move to another node, a reboot of a small NAS.
+const silentFor = 10 * time.Minute
 
 // keepWhileInUse holds the deletion for as long as there is data, and keeps the servers as they should be meanwhile.
 func (r *Reconciler) keepWhileInUse(ctx context.Context, s *scope) (*ctrl.Result, error) {
@@ -79,14 +84,15 @@ func (r *Reconciler) release(s *scope, why reason, former *metav1.Condition) *ct
 
 // judgeUnseen decides about servers that fail from their first start, so that no agent of theirs was ever seen. What lies
 // on a disk that was there before cannot be known; but a disk that is kept loses nothing, and where no PersistentVolume
-// names the server nobody is cut off from it. The same is true of a share, which is always kept, whenever it is not there.
+// names the server nobody is cut off from it. The same is true of a share, which is always kept, when it has not been there for
+// silentFor.
 func (r *Reconciler) judgeUnseen(ctx context.Context, s *scope) error {
 	for _, shard := range s.shards {
 		holds, why := shard.holdsData()
 		if !holds || why.word != reasonServerUnreachable || !shard.keepsUnseen() {
 			continue
 		}
-		named, err := r.namedByVolume(ctx, shard)
+		named, err := r.named(ctx, shard)
 		if err != nil {
 			return err
 		}
@@ -97,13 +103,24 @@ func (r *Reconciler) judgeUnseen(ctx context.Context, s *scope) error {
 
 // keepsUnseen tells whether a server that cannot be asked has nothing that its backend's deletion would take away.
 func (s *shardState) keepsUnseen() bool {
-	return s.External() || s.ServerID == "" && s.failsFromStart() && s.Backend.Spec.DeletionPolicy != v1alpha1.DeletionDelete
+	return s.silent || !s.External() && s.ServerID == "" && s.failsFromStart() && s.Backend.Spec.DeletionPolicy != v1alpha1.DeletionDelete
 }
 
-// namedByVolume looks through the PersistentVolumes of the cluster, which no cache of ours holds. It is asked for the
-// deletion of a backend that never worked, and for nothing else.
-func (r *Reconciler) namedByVolume(ctx context.Context, shard *shardState) (bool, error) {
+// named looks through the PersistentVolumes and VolumeSnapshotContents of the cluster, which no cache of ours holds. It is asked for
+// the deletion of a backend that never worked, or whose share is gone, and for nothing else.
+func (r *Reconciler) named(ctx context.Context, shard *shardState) (bool, error) {
 	prefix := fmt.Sprintf("%s/%d/", shard.Backend.Name, shard.Number)
+	contents, err := snapshots.ContentsOf(ctx, r.Client, r.Uncached, names.Driver)
+	if err != nil {
+		return true, err
+	}
+	for _, content := range contents {
+		for _, handle := range snapshots.HandlesOf(content) {
+			if strings.HasPrefix(handle, prefix) {
+				return true, nil
+			}
+		}
+	}
 	for next := ""; ; {
 		volumes := &corev1.PersistentVolumeList{}
 		if err := r.Uncached.List(ctx, volumes, client.Limit(500), client.Continue(next)); err != nil {
@@ -222,6 +239,9 @@ func (r *Reconciler) releaseFinalizer(ctx context.Context, s *scope) (*ctrl.Resu
 		}
 	}
 	s.gone = true
+	for _, shard := range s.shards {
+		r.silent.note(shard.Name(), false, s.now)
+	}
 	return nil, nil
 }
 

@@ -4,6 +4,7 @@ package nfsbackend
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	. "github.com/onsi/gomega"
@@ -12,6 +13,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -402,8 +405,10 @@ func TestDeletionOfAnExternalBackendWaitsForVolumes(t *testing.T) {
 	w.Expect(w.gone(pod, &corev1.Pod{})).To(BeTrue())
 }
 
-// A NAS that is gone for good must not hold its NFSBackend for ever; a PersistentVolume that needs it does.
+// A NAS that is gone for good must not hold its NFSBackend for ever; what needs it does.
 func TestDeletionOfAnExternalBackendWhoseShareIsGone(t *testing.T) {
+	testenv.InstallPolicies(t)
+	testenv.InstallSnapshotCRDs(t)
 	w := newWorld(t)
 	w.readyExternal(2)
 	volume := &corev1.PersistentVolume{
@@ -417,8 +422,19 @@ func TestDeletionOfAnExternalBackendWhoseShareIsGone(t *testing.T) {
 		},
 	}
 	w.Expect(w.c.Create(t.Context(), volume)).To(Succeed())
+	snapshot := &unstructured.Unstructured{Object: map[string]any{
+		"metadata": map[string]any{"name": "content-of-" + w.name},
+		"spec":     map[string]any{"driver": names.Driver},
+		"status":   map[string]any{"snapshotHandle": w.name + "/0/snap-aaaaaaaaaaaaaaaa"},
+	}}
+	snapshot.SetGroupVersionKind(snapshots.Contents)
+	w.Expect(w.c.Create(t.Context(), snapshot)).To(Succeed())
 	w.agents.status = &agentv1.ServerStatus{ServerId: "server-1", Reason: "ShareUnreachable", Message: "nas.example.org does not answer"}
+	w.settle()
+	w.Expect(w.c.Delete(t.Context(), w.backend())).To(MatchError(And(ContainSubstring("is in use"), ContainSubstring("allow-deletion"))))
+	w.change(func(b *v1alpha1.NFSBackend) { b.Annotations = map[string]string{names.AnnotationAllowDeletion: w.name} })
 	w.delete()
+	w.ahead += silentFor
 	w.settle()
 	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"))
 	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("does not answer"))
@@ -427,6 +443,35 @@ func TestDeletionOfAnExternalBackendWhoseShareIsGone(t *testing.T) {
 	volume.Finalizers = nil
 	w.Expect(w.c.Update(t.Context(), volume)).To(Succeed())
 	w.Expect(w.c.Delete(t.Context(), volume)).To(Succeed())
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"), "a snapshot names it")
+
+	w.Expect(w.c.Delete(t.Context(), snapshot)).To(Succeed())
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+// The volumes of an agent that is merely away are not forgotten: archived ones have no PersistentVolume.
+func TestDeletionOfAnExternalBackendWhoseAgentIsAway(t *testing.T) {
+	w := newWorld(t)
+	pod := w.readyExternal(2)
+	w.delete()
+	w.stopPod(pod)
+	for range 3 {
+		w.settle()
+		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"))
+		w.ahead += silentFor/3 - time.Second
+	}
+	w.settle()
+	w.startAgent("2")
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("2 volumes"))
+
+	w.agents.status = nil
+	w.ahead += time.Minute
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"), "the wait begins anew")
+	w.ahead += silentFor
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())
 }

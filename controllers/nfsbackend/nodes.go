@@ -20,28 +20,28 @@ import (
 // under a living node and registered anew must cost no grant: nobody would open it again.
 const goneAfter = 10 * time.Minute
 
-// absences notes since when there has been no Node object of a name. A manager that was restarted begins anew, which only
+// absences notes since when something of a name (a Node object, the share of an agent) has not been there. A manager that was restarted begins anew, which only
 // makes it later.
 type absences struct {
 	mu    sync.Mutex
 	since map[string]time.Time
 }
 
-// note returns since when the node has been absent, or the zero time when it is there.
-func (a *absences) note(node string, absent bool, now time.Time) time.Time {
+// note returns since when it has been absent, or the zero time when it is there.
+func (a *absences) note(name string, absent bool, now time.Time) time.Time {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !absent {
-		delete(a.since, node)
+		delete(a.since, name)
 		return time.Time{}
 	}
 	if a.since == nil {
 		a.since = map[string]time.Time{}
 	}
-	if _, known := a.since[node]; !known {
-		a.since[node] = now
+	if _, known := a.since[name]; !known {
+		a.since[name] = now
 	}
-	return a.since[node]
+	return a.since[name]
 }
 
 // followNodes closes the grants of nodes that are really gone, and of no others, and admits those that are back. Nodes that

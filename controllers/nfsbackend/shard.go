@@ -33,8 +33,10 @@ type shardState struct {
 	// trouble is what is wrong with a server's disk, address or configuration whether it serves or not, nil when nothing is.
 	// Set by observe, checkShare, checkAddress and applyDisk.
 	trouble *reason
-	// abandoned is true for a server that never worked and whose disk is kept, and for an external one that cannot be asked
-	// and that no PersistentVolume names; set by judgeUnseen.
+	// silent is true for an external server whose agent has not had its share for silentFor; set by askAgents.
+	silent bool
+	// abandoned is true for a server that never worked and whose disk is kept, and for an external one that is silent, when nothing
+	// in the cluster names it; set by judgeUnseen.
 	abandoned bool
 	// last is the status that was written before.
 	last v1alpha1.ShardStatus
@@ -91,7 +93,7 @@ func (s *shardState) holdsData() (bool, reason) {
 	switch {
 	case s.abandoned && s.External():
 		return false, reason{"Unused", fmt.Sprintf(
-			"%s cannot be asked, no PersistentVolume names it, and what lies on the share stays there", s.Name())}
+			"%s cannot be asked, no PersistentVolume and no VolumeSnapshotContent names it, and what lies on the share stays there", s.Name())}
 	case s.abandoned:
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, no PersistentVolume names it, and its disk is kept", s.Name())}
 	case s.ServerID == "" && s.wouldLoseDisk() && !s.diskWasBlank():
@@ -105,6 +107,10 @@ func (s *shardState) holdsData() (bool, reason) {
 			"%s has run, and cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
 	case s.ServerID == "":
 		return false, reason{"NeverServed", fmt.Sprintf("%s has never served", s.Name())}
+	case !s.serving() && s.External():
+		return true, reason{reasonServerUnreachable, fmt.Sprintf(
+			"%s cannot be asked what it holds: %s. When it has been so for %.0f minutes, and no PersistentVolume and no VolumeSnapshotContent names it, a deletion waits no longer",
+			s.Name(), s.problem.sentence, silentFor.Minutes())}
 	case !s.serving():
 		return true, reason{reasonServerUnreachable, fmt.Sprintf("%s cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
 	}

@@ -116,6 +116,10 @@ func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, err
 	questions.Wait()
 	for _, shard := range s.shards {
 		noteServerID(shard)
+		if shard.External() {
+			since := r.silent.note(shard.Name(), !shard.serving(), s.now)
+			shard.silent = !since.IsZero() && s.now.Sub(since) >= silentFor
+		}
 		shard.InUse, _ = shard.holdsData()
 		shard.checkAddress()
 		shard.checkShare()

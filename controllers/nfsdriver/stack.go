@@ -8,7 +8,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -105,20 +104,11 @@ func (r *Reconciler) anyVolume(ctx context.Context) (string, error) {
 
 // anySnapshot is the name of a VolumeSnapshotContent of the driver, or empty.
 func (r *Reconciler) anySnapshot(ctx context.Context) (string, error) {
-	if installed, err := snapshots.Installed(ctx, r.Client); err != nil || !installed {
+	contents, err := snapshots.ContentsOf(ctx, r.Client, r.Uncached, names.Driver)
+	if err != nil || len(contents) == 0 {
 		return "", err
 	}
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(snapshots.Contents)
-	if err := r.Uncached.List(ctx, list); err != nil {
-		return "", fmt.Errorf("list VolumeSnapshotContents: %w", err)
-	}
-	for i := range list.Items {
-		if name, _, _ := unstructured.NestedString(list.Items[i].Object, "spec", "driver"); name == names.Driver {
-			return list.Items[i].GetName(), nil
-		}
-	}
-	return "", nil
+	return contents[0].GetName(), nil
 }
 
 func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {

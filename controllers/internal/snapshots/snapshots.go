@@ -5,9 +5,11 @@ package snapshots
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -31,6 +33,38 @@ func CRD() *metav1.PartialObjectMetadata {
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
 	return crd
+}
+
+// +kubebuilder:rbac:groups=snapshot.storage.k8s.io,resources=volumesnapshotcontents,verbs=list
+
+// ContentsOf are the VolumeSnapshotContents of a driver; none where the cluster has no volume snapshots. They are read from the API
+// server: no cache of ours holds them.
+func ContentsOf(ctx context.Context, c client.Client, uncached client.Reader, driver string) ([]unstructured.Unstructured, error) {
+	if installed, err := Installed(ctx, c); err != nil || !installed {
+		return nil, err
+	}
+	list := &unstructured.UnstructuredList{}
+	list.SetGroupVersionKind(Contents)
+	if err := uncached.List(ctx, list); err != nil {
+		return nil, fmt.Errorf("list VolumeSnapshotContents: %w", err)
+	}
+	return slices.DeleteFunc(list.Items, func(content unstructured.Unstructured) bool {
+		name, _, _ := unstructured.NestedString(content.Object, "spec", "driver")
+		return name != driver
+	}), nil
+}
+
+// HandlesOf are the handles of a VolumeSnapshotContent: that of the snapshot, or of the volume that is to be cut.
+func HandlesOf(content unstructured.Unstructured) []string {
+	var handles []string
+	for _, path := range [][]string{
+		{"status", "snapshotHandle"}, {"spec", "source", "snapshotHandle"}, {"spec", "source", "volumeHandle"},
+	} {
+		if handle, found, err := unstructured.NestedString(content.Object, path...); found && err == nil {
+			handles = append(handles, handle)
+		}
+	}
+	return handles
 }
 
 // Installed tells whether the cluster has volume snapshots. A definition that is about to go counts as absent. One that
