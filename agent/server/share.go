@@ -128,21 +128,3 @@ func (s *Server) setOwner(owner string) {
 	defer s.mu.Unlock()
 	s.owner = owner
 }
-
-// missing says in sentences what a share cannot do.
-func missing(c *agentv1.Capabilities) []string {
-	var all []string
-	if !c.GetQuota() {
-		all = append(all, "Sizes are not enforced: the external server's share knows no limit for a single volume, and not what it takes.")
-	}
-	if !c.GetAccess() {
-		all = append(all, "Access is not fenced: the external server's own export decides who can mount what; a node that is cut off can go on writing.")
-	}
-	if !c.GetReflink() {
-		all = append(all, "Snapshots and clones are refused: the external server's share cannot clone files (NFS 4.2 CLONE).")
-	}
-	if !c.GetXattrs() {
-		all = append(all, "Extended attributes of users are not kept: the external server's share has none.")
-	}
-	return all
-}

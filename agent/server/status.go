@@ -112,9 +112,6 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 		Warnings: slices.Clone(s.Warnings), Version: version.Version, ServerId: f.serverID, GaneshaVersion: f.ganesha, KernelVersion: f.kernel, MkfsOptions: f.mkfsOptions,
 		Capabilities: f.capabilities, NfsVersion: f.version, ShareOwner: owner,
 	}
-	if f.capabilities != nil {
-		st.Warnings = append(st.Warnings, missing(f.capabilities)...)
-	}
 	if core == nil {
 		// Nobody can say what it holds, so it is not to look like one that holds nothing.
 		if st.Serving {

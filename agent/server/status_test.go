@@ -8,6 +8,7 @@ import (
 
 	"github.com/go-logr/logr"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/service"
 	"github.com/nfs-operator/nfs-operator/agent/share"
 )
@@ -48,6 +49,14 @@ func TestAServerWithoutItsDiskSaysWhy(t *testing.T) {
 func TestAServerThatStopsDoesNotLookEmpty(t *testing.T) {
 	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), share: &share.Share{}}
 	if st := s.status(nil); st.GetServing() || st.GetReason() != reasonStopping {
+		t.Errorf("status %v", st)
+	}
+}
+
+// What a share cannot do is said by its capabilities, of which the manager makes status.limitations, and not a second time.
+func TestWhatAShareCannotDoIsNoWarning(t *testing.T) {
+	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), facts: facts{capabilities: &agentv1.Capabilities{}}}
+	if st := s.status(nil); st.GetCapabilities() == nil || len(st.GetWarnings()) > 0 {
 		t.Errorf("status %v", st)
 	}
 }
