@@ -152,7 +152,11 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	begin := time.Now()
 	version := make(chan string, 1)
 	go func() { version <- ganeshaVersion(ctx) }()
-	if !s.repair(ctx, e) || !s.checkHandle(ctx, d.store) {
+	// One looks at all volumes, the other waits for a program to start.
+	repaired := make(chan bool, 1)
+	go func() { repaired <- s.repair(ctx, e) }()
+	checked := s.checkHandle(ctx, d.store)
+	if !<-repaired || !checked {
 		stopCalls(calls)
 		return
 	}
