@@ -55,3 +55,14 @@ func expectDocumented(t *testing.T, document string, shard Shard) {
 		}
 	}
 }
+
+// TestTheServerStartsWithoutDNS: only the agent of a share has names to ask for.
+func TestTheServerStartsWithoutDNS(t *testing.T) {
+	spec := podSpec(testShard())
+	if spec.DNSPolicy == nil || *spec.DNSPolicy != "None" || !slices.Equal(spec.DNSConfig.Nameservers, []string{"127.0.0.1"}) {
+		t.Errorf("DNS policy %v, configuration %+v", spec.DNSPolicy, spec.DNSConfig)
+	}
+	if spec := podSpec(externalShard()); spec.DNSPolicy != nil {
+		t.Errorf("the pod of a share has DNS policy %s", *spec.DNSPolicy)
+	}
+}
