@@ -45,7 +45,7 @@ func podSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
 	spec := corev1ac.PodSpec().WithVolumes(corev1ac.Volume().WithName(volumeData).WithPersistentVolumeClaim(
 		corev1ac.PersistentVolumeClaimVolumeSource().WithClaimName(s.ClaimName())))
 	// Ganesha asks for the address of its host's name before it serves, which nobody knows: while the cluster's DNS is away, perhaps with
-	// the same node as the server before, that takes up to 40 s. Nobody listens on the pod's own port 53, so that the answer comes at once.
+	// the same node as the server before, each query waits for its time-out. Nobody listens on the pod's own port 53: the answer comes at once.
 	spec.WithDNSPolicy(corev1.DNSNone).WithDNSConfig(corev1ac.PodDNSConfig().WithNameservers("127.0.0.1"))
 	return asAgentPod(s, spec, container(s), terminationSeconds).
 		// Whatever the number of servers: it must not change with it, for a change would replace the pods that run.
