@@ -25,11 +25,14 @@ func copyAttributes(from, to *os.File, st *unix.Stat_t) error {
 
 func copyXattrs(from, to int) error {
 	names, err := readSized(func(b []byte) (int, error) { return unix.Flistxattr(from, b) })
-	if errors.Is(err, unix.EOPNOTSUPP) || len(names) == 0 {
+	if errors.Is(err, unix.EOPNOTSUPP) {
 		return nil
 	}
 	if err != nil {
 		return fmt.Errorf("list attributes: %w", err)
+	}
+	if len(names) == 0 {
+		return nil
 	}
 	for name := range strings.SplitSeq(string(bytes.TrimRight(names, "\x00")), "\x00") {
 		value, err := readSized(func(b []byte) (int, error) { return unix.Fgetxattr(from, name, b) })

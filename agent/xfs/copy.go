@@ -100,7 +100,7 @@ func (c *copier) walk(ctx context.Context) error {
 		if err == nil {
 			err = c.fill(ctx, d)
 		}
-		if err != nil && !errors.Is(err, errVanished) {
+		if err != nil && !c.later.gone(err) {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func (c *copier) fill(ctx context.Context, d *directory) error {
 	if err == nil {
 		err = c.hand(ctx, func() {
 			defer d.close()
-			if err := d.finish(); err != nil {
+			if err := c.finish(d); err != nil {
 				c.fail(err)
 			}
 		})
@@ -134,16 +134,22 @@ func (c *copier) hand(ctx context.Context, do func()) error {
 	}
 }
 
-func (d *directory) finish() error {
+func (c *copier) finish(d *directory) error {
 	d.pending.Wait()
 	var st unix.Stat_t
-	if err := unix.Fstat(int(d.from.Fd()), &st); err != nil {
+	if err := unix.Fstat(int(d.from.Fd()), &st); c.later.gone(err) {
+		st = d.seen
+	} else if err != nil {
 		return d.wrap(err)
 	}
 	if err := setOwnerAndMode(d.to, st.Uid, st.Gid, st.Mode&0o7777); err != nil {
 		return d.wrap(err)
 	}
-	return d.wrap(copyAttributes(d.from, d.to, &st))
+	err := copyAttributes(d.from, d.to, &st)
+	if c.later.gone(err) {
+		err = setTimes(int(d.to.Fd()), &st)
+	}
+	return d.wrap(err)
 }
 
 func (c *copier) entries(ctx context.Context, d *directory) error {
@@ -153,11 +159,11 @@ func (c *copier) entries(ctx context.Context, d *directory) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := c.entry(ctx, d, e.Name()); err != nil && !errors.Is(err, errVanished) {
+			if err := c.entry(ctx, d, e.Name()); err != nil && !c.later.gone(err) {
 				return err
 			}
 		}
-		if errors.Is(err, io.EOF) || errors.Is(err, unix.ENOENT) { // all, or removed while it was read
+		if errors.Is(err, io.EOF) || errors.Is(err, unix.ENOENT) || c.later.gone(err) { // all, or removed while it was read
 			return nil
 		}
 		if err != nil {
@@ -181,7 +187,7 @@ func (c *copier) entry(ctx context.Context, d *directory, name string) error {
 	var err error
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return c.subdirectory(ctx, d, name)
+		return c.subdirectory(ctx, d, name, &st)
 	case unix.S_IFREG:
 		return c.regular(ctx, d, name, &st)
 	case unix.S_IFLNK:
@@ -194,8 +200,9 @@ func (c *copier) entry(ctx context.Context, d *directory, name string) error {
 	return d.wrap(err, name)
 }
 
-func (c *copier) subdirectory(ctx context.Context, parent *directory, name string) (err error) {
+func (c *copier) subdirectory(ctx context.Context, parent *directory, name string, st *unix.Stat_t) (err error) {
 	d := parent.below(name)
+	d.seen = *st
 	if d.depth > pieceDepth {
 		if err := unix.Mkdirat(int(parent.to.Fd()), name, 0o700); err != nil {
 			return parent.wrap(err, name)
@@ -235,7 +242,7 @@ func (c *copier) regular(ctx context.Context, d *directory, name string, st *uni
 	d.pending.Add(1)
 	err := c.hand(ctx, func() {
 		defer d.pending.Done()
-		if err := copyFile(d.from, d.to, name, st.Ino); err != nil && !errors.Is(err, errVanished) {
+		if err := copyFile(d.from, d.to, name, st.Ino); err != nil && !c.later.gone(err) {
 			c.fail(d.wrap(err, name))
 		}
 	})
@@ -251,7 +258,7 @@ func inodeOf(dir *os.File, name string) (inode, error) {
 	return inode{st.Ino, st.Btime}, err
 }
 
-func copyFile(from, to *os.File, name string, inode uint64) error {
+func copyFile(from, to *os.File, name string, inode uint64) (err error) {
 	// Not blocking, for the case that it has become a pipe since it was looked at.
 	source, err := openBeneath(from, name, unix.O_NONBLOCK)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
@@ -274,7 +281,12 @@ func copyFile(from, to *os.File, name string, inode uint64) error {
 		return err
 	}
 	target := os.NewFile(uintptr(fd), name)
-	defer func() { _ = target.Close() }()
+	defer func() {
+		_ = target.Close()
+		if errors.Is(err, unix.ESTALE) { // removed before it was copied as a whole
+			_ = unix.Unlinkat(int(to.Fd()), name, 0)
+		}
+	}()
 	if st.Size > 0 {
 		if err := unix.IoctlFileClone(fd, int(source.Fd())); err != nil {
 			return fmt.Errorf("clone: %w", err)

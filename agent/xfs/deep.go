@@ -28,8 +28,9 @@ var ErrTooDeep = errors.New("too many levels of directories")
 type directory struct {
 	parent   *directory // nil for the root
 	name     string
-	depth    int    // below the start of its piece
-	piece    *start // that it lies in; of the root of a piece that waits, the one above
+	depth    int         // below the start of its piece
+	piece    *start      // that it lies in; of the root of a piece that waits, the one above
+	seen     unix.Stat_t // as it was found; in a copy only
 	from, to *os.File
 	pending  sync.WaitGroup // entries that workers make
 }
@@ -64,6 +65,16 @@ func (d *directory) wrap(err error, elem ...string) error {
 	return nil
 }
 
+// gone tells what the owner removed, or made another thing of, from a fault. Of what another client has removed, an NFS client says that its
+// handle is stale; when the share itself is lost, that is so for the root of the walk, too.
+func (l *later) gone(err error) bool {
+	if errors.Is(err, errVanished) {
+		return true
+	}
+	var st unix.Stat_t
+	return errors.Is(err, unix.ESTALE) && unix.Fstat(int(l.root.Fd()), &st) == nil
+}
+
 // vanished tells what the owner did meanwhile from a fault.
 func (d *directory) vanished(err error) error {
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
@@ -81,12 +92,14 @@ func (d *directory) close() {
 
 // later are the roots of pieces whose turn has not come. The latest comes first, so that not many starts are open at a time.
 type later struct {
+	root    *os.File // of the walk
 	waiting []*directory
 	open    int // starts
 }
 
 // begin makes the whole tree wait. Its files remain the caller's; to is nil where there is no copy.
 func (l *later) begin(from, to *os.File) {
+	l.root = from
 	whole := &start{from: from, to: to, waiting: 2} // more than the one that waits: it is never closed
 	l.waiting = []*directory{{piece: whole}}
 }

@@ -1,6 +1,8 @@
 package xfs
 
 import (
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -95,5 +97,32 @@ func TestManyDeepBranchesAreAllFound(t *testing.T) {
 		if done, err := fs.HasGroup(path, gid); err != nil || !done {
 			t.Errorf("%d bytes below the root: %v, %v", len(path)-len(root), done, err)
 		}
+	}
+}
+
+// TestStaleEntriesAreGoneUnlessTheShareIs: an NFS client says ESTALE of a file that another has removed, and of all of them when the share
+// is lost.
+func TestStaleEntriesAreGoneUnlessTheShareIs(t *testing.T) {
+	root, err := os.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var l later
+	l.begin(root, nil)
+	stale := fmt.Errorf("entry: %w", unix.ESTALE)
+	for err, want := range map[error]bool{nil: false, stale: true, errVanished: true, unix.EIO: false} {
+		if got := l.gone(err); got != want {
+			t.Errorf("%v: gone is %v", err, got)
+		}
+	}
+	_ = root.Close()
+	if l.gone(stale) {
+		t.Error("gone, although the root cannot be asked")
+	}
+}
+
+func TestAttributesThatCannotBeReadAreAnError(t *testing.T) {
+	if err := copyXattrs(-1, -1); !errors.Is(err, unix.EBADF) {
+		t.Errorf("error %v", err)
 	}
 }

@@ -47,7 +47,7 @@ func (*Filesystem) SetGroup(ctx context.Context, tree string, gid uint32) error 
 		if err == nil {
 			err = g.tree(ctx, d)
 		}
-		if err != nil && !errors.Is(err, errVanished) {
+		if err != nil && !g.later.gone(err) {
 			return err
 		}
 	}
@@ -68,7 +68,7 @@ func (g *grouper) tree(ctx context.Context, d *directory) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := g.entry(ctx, d, e); err != nil && !errors.Is(err, errVanished) {
+			if err := g.entry(ctx, d, e); err != nil && !g.later.gone(err) {
 				return err
 			}
 		}

@@ -26,7 +26,7 @@ func (*Filesystem) RemoveTree(ctx context.Context, parent, name string, pace fun
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	r := remover{ctx: ctx, pace: pace}
+	r := remover{ctx: ctx, pace: pace, rename: unix.Renameat2}
 	for {
 		root, err := openBeneath(dir, name, unix.O_DIRECTORY)
 		if errors.Is(err, unix.ENOENT) {
@@ -48,11 +48,13 @@ func (*Filesystem) RemoveTree(ctx context.Context, parent, name string, pace fun
 }
 
 type remover struct {
-	ctx   context.Context //nolint:containedctx // one call's state
-	pace  func(context.Context) error
-	root  *os.File
-	moved int // directories that were moved up in this round
-	total int // names given to them
+	ctx  context.Context //nolint:containedctx // one call's state
+	pace func(context.Context) error
+	root *os.File
+	// rename is renameat2(2).
+	rename func(from int, name string, to int, target string, flags uint) error
+	moved  int // directories that were moved up in this round
+	total  int // names given to them
 }
 
 // empty removes what lies in a directory. It goes on after an error and returns the first.
@@ -100,7 +102,7 @@ func (r *remover) moveUp(dir *os.File, name string) error {
 	for {
 		r.total++
 		target := ".nfs-operator-deep-" + strconv.Itoa(r.total)
-		err := unix.Renameat2(int(dir.Fd()), name, int(r.root.Fd()), target, unix.RENAME_NOREPLACE)
+		err := r.moveTo(dir, name, target)
 		if errors.Is(err, unix.EEXIST) {
 			continue
 		}
@@ -109,6 +111,21 @@ func (r *remover) moveUp(dir *os.File, name string) error {
 		}
 		return err
 	}
+}
+
+// moveTo answers EEXIST where something has the name.
+func (r *remover) moveTo(dir *os.File, name, target string) error {
+	from, root := int(dir.Fd()), int(r.root.Fd())
+	err := r.rename(from, name, root, target, unix.RENAME_NOREPLACE)
+	if !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	// NFS has no such rename. What is being removed is out of everybody's sight: nothing gets the name between two calls.
+	var st unix.Stat_t
+	if err := unix.Fstatat(root, target, &st, unix.AT_SYMLINK_NOFOLLOW); !errors.Is(err, unix.ENOENT) {
+		return errors.Join(err, unix.EEXIST)
+	}
+	return r.rename(from, name, root, target, 0)
 }
 
 func (r *remover) unlink(dir *os.File, name string, flags int) error {

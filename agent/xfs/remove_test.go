@@ -4,7 +4,10 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 func unpaced(context.Context) error { return nil }
@@ -42,6 +45,39 @@ func TestRemoveTreeTakesAllAndNothingElse(t *testing.T) {
 	}
 	if _, err := os.Stat(outside); err != nil {
 		t.Errorf("something outside was removed: %v", err)
+	}
+}
+
+// TestRemoveDeepTreeWithoutRenameFlags: Linux's NFS client answers EINVAL for all of them.
+func TestRemoveDeepTreeWithoutRenameFlags(t *testing.T) {
+	parent := t.TempDir()
+	root := filepath.Join(parent, "tree")
+	if err := os.MkdirAll(root+strings.Repeat("/d", maxDepth+2), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	taken := filepath.Join(root, ".nfs-operator-deep-1")
+	if err := os.WriteFile(taken, []byte("kept"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir, err := os.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	r := remover{ctx: t.Context(), pace: unpaced, root: dir, rename: func(from int, name string, to int, target string, flags uint) error {
+		if flags != 0 {
+			return unix.EINVAL
+		}
+		return unix.Renameat2(from, name, to, target, flags)
+	}}
+	if err := r.moveUp(dir, "d"); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(taken); err != nil || string(text) != "kept" {
+		t.Errorf("a file was replaced: %q, %v", text, err)
+	}
+	if _, err := os.Stat(filepath.Join(root, ".nfs-operator-deep-2", "d")); err != nil || r.moved != 1 {
+		t.Errorf("%d moved, %v", r.moved, err)
 	}
 }
 
