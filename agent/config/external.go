@@ -6,8 +6,6 @@ import (
 	"path"
 	"regexp"
 	"strings"
-
-	"github.com/nfs-operator/nfs-operator/csi/mount"
 )
 
 // External is a directory that another NFS server exports, and in which the agent makes the volumes.
@@ -16,7 +14,8 @@ type External struct {
 	Server string `json:"server"`
 	// Path is what to mount below the server's address. Nodes mount directories below it.
 	Path string `json:"path"`
-	// MountOptions are the backend's, for the agent's mount and for those of the nodes (mount.CheckBackendOptions).
+	// MountOptions are the backend's, for the agent's mount and for those of the nodes. They are checked when it mounts (mount.CheckBackendOptions): an agent that
+	// does not start can tell nobody what is wrong with them.
 	MountOptions []string `json:"mountOptions,omitempty"`
 	// ServerID is the identity that the agent of this backend has found or written on the share before. A share that has
 	// another, or none, is not the one that holds the volumes. Empty where no agent has served yet.
@@ -45,9 +44,6 @@ func (e *External) Validate() error {
 		return fmt.Errorf("external.owner is %.255q, must be 1 to 253 printable characters without spaces", e.Owner)
 	case e.TakeOver != "" && !ownerText.MatchString(e.TakeOver):
 		return fmt.Errorf("external.takeOver is %.255q, must be an owner", e.TakeOver)
-	}
-	if err := mount.CheckBackendOptions(e.MountOptions); err != nil {
-		return fmt.Errorf("external.mountOptions: %w", err)
 	}
 	return nil
 }

@@ -165,12 +165,13 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	}
 	keeper.Look() // Ganesha has to know them when it starts
 	s.setHostname(record.ServerID)
+	runs := <-version // not under the lock, which /livez takes
 	s.mu.Lock()
 	s.nfs = nfs
 	s.engine = e
 	s.exports = keeper
 	s.facts = readFacts(record)
-	s.facts.ganesha = <-version
+	s.facts.ganesha = runs
 	s.facts.capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true}
 	s.mu.Unlock()
 	s.Log.Info("The disk is ready to be served", "checkedFor", time.Since(begin).String())

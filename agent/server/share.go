@@ -99,7 +99,7 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	workers.Go(func() { e.Run(workerContext) })
 	err := sh.Watch(ctx)
 	s.mu.Lock()
-	s.share, s.problem = nil, condition{reasonStopping, "the agent is stopping"}
+	s.share, s.engine, s.problem = nil, nil, condition{reasonStopping, "the agent is stopping"}
 	if err != nil {
 		s.problem = condition{share.Unreachable, err.Error()}
 	}

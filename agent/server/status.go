@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -32,6 +33,9 @@ const (
 	reasonGaneshaFailed     = "GaneshaFailed"
 )
 
+// versionTimeout is how long Ganesha may take to say its version, which is for people: it is served without.
+var versionTimeout = 10 * time.Second
+
 // condition is why the server does not serve: a reason for programs and a sentence for people.
 type condition struct{ reason, message string }
 
@@ -52,6 +56,8 @@ func readFacts(record store.Server) facts {
 }
 
 func ganeshaVersion(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
+	defer cancel()
 	out, err := exec.CommandContext(ctx, "ganesha.nfsd", "-v").Output()
 	if err != nil {
 		return ""

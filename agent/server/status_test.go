@@ -3,8 +3,11 @@ package server
 import (
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-logr/logr"
 
@@ -58,5 +61,26 @@ func TestWhatAShareCannotDoIsNoWarning(t *testing.T) {
 	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), facts: facts{capabilities: &agentv1.Capabilities{}}}
 	if st := s.status(nil); st.GetCapabilities() == nil || len(st.GetWarnings()) > 0 {
 		t.Errorf("status %v", st)
+	}
+}
+
+// TestGaneshaThatHangsIsNotAskedForEver: the server would not be served, for a version that only people read.
+func TestGaneshaThatHangsIsNotAskedForEver(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ganesha.nfsd"), []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	defer func(d time.Duration) { versionTimeout = d }(versionTimeout)
+	versionTimeout = 100 * time.Millisecond
+	answered := make(chan string, 1)
+	go func() { answered <- ganeshaVersion(t.Context()) }()
+	select {
+	case v := <-answered:
+		if v != "" {
+			t.Errorf("version %q", v)
+		}
+	case <-time.After(30 * time.Second):
+		t.Error("it is still asked")
 	}
 }

@@ -22,6 +22,17 @@ var versions = []string{"4.2", "4.1"}
 // alone (nosharecache): options of another mount of the same share would hold for it otherwise.
 var own = []string{"softerr", "timeo=50", "retrans=2", "actimeo=0", "nosharecache", "nosuid", "nodev", "noexec"}
 
+// caching are options of nfs(5) that are stronger than an actimeo before them.
+var caching = []string{"ac", "noac", "actimeo", "acregmin", "acregmax", "acdirmin", "acdirmax", "lookupcache"}
+
+// ofBackend are the options of the backend that hold for the agent's mount, too.
+func (p Place) ofBackend() []string {
+	return slices.DeleteFunc(slices.Clone(p.Config.MountOptions), func(o string) bool {
+		name, _, _ := strings.Cut(o, "=")
+		return slices.Contains(caching, name)
+	})
+}
+
 // mount mounts the share in the best version of NFS that both sides speak.
 func (p Place) mount(ctx context.Context) (version string, err error) {
 	if err := p.unmount(); err != nil {
@@ -29,6 +40,9 @@ func (p Place) mount(ctx context.Context) (version string, err error) {
 	}
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return "", failed(fmt.Errorf("make mount point: %w", err))
+	}
+	if err := mount.CheckBackendOptions(p.Config.MountOptions); err != nil {
+		return "", Error{BadOptions, fmt.Errorf("the backend's mountOptions: %w", err)}
 	}
 	address, err := p.resolve(ctx)
 	if err != nil {
@@ -61,7 +75,7 @@ func (s *Share) NodeOptions() []string {
 }
 
 func (p Place) mountAs(ctx context.Context, address, version string) error {
-	options, err := mount.MakeOptions(address, slices.Concat(p.Config.MountOptions, []string{"vers=" + version}, own), nil)
+	options, err := mount.MakeOptions(address, slices.Concat(p.ofBackend(), []string{"vers=" + version}, own), nil)
 	if err != nil {
 		return err
 	}

@@ -92,7 +92,7 @@ func TestMountTakesTheBestVersion(t *testing.T) {
 
 func TestMountNeverWaitsForEver(t *testing.T) {
 	m := &mounter{}
-	if _, err := place(t, m, "hard", "timeo=600", "sharecache", "actimeo=60", "port=20490", "noresvport").mount(t.Context()); err != nil {
+	if _, err := place(t, m, "hard", "timeo=600", "sharecache", "actimeo=60", "acregmin=30", "acdirmax=90", "ac", "lookupcache=all", "port=20490", "noresvport").mount(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	data := m.asked[0].Options.Data
@@ -101,11 +101,28 @@ func TestMountNeverWaitsForEver(t *testing.T) {
 			t.Errorf("%q lacks %s", data, want)
 		}
 	}
-	if strings.Contains(data, "hard") || m.asked[0].Options.Flags&unix.MS_NOSYMFOLLOW == 0 {
+	for _, o := range []string{"hard", "acregmin", "acdirmax", ",ac,", "lookupcache", "timeo=60"} {
+		if strings.Contains(","+data+",", o) {
+			t.Errorf("%q has %s", data, o)
+		}
+	}
+	if m.asked[0].Options.Flags&unix.MS_NOSYMFOLLOW == 0 {
 		t.Errorf("options %q, flags %#x", data, m.asked[0].Options.Flags)
 	}
 	if s := mount.Source(m.asked[0].Address, m.asked[0].Path); s != "10.0.0.9:/export" {
 		t.Errorf("mounted %s", s)
+	}
+}
+
+func TestBadOptionsAreNotMounted(t *testing.T) {
+	for _, option := range []string{
+		"retry=2", strings.Repeat("x", 40), "addr=10.0.0.1", "proto=udp", "port=0", "ro", "vers=3", "nconnect=16",
+	} {
+		m := &mounter{}
+		_, err := place(t, m, option).mount(t.Context())
+		if name, _, _ := strings.Cut(option, "="); reasonOf(err) != BadOptions || !strings.Contains(err.Error(), name) || len(m.asked) > 0 {
+			t.Errorf("%s: %v after %d mounts", option, err, len(m.asked))
+		}
 	}
 }
 
