@@ -58,7 +58,7 @@ func (c Config) validate() error {
 	case c.DataDir == "":
 		return errors.New("dataDir is empty")
 	case c.External != nil:
-		return c.External.Validate()
+		return c.External.validate()
 	case c.Device == "":
 		return errors.New("device is empty, and there is no external server")
 	case c.LeaseSeconds < 10 || c.LeaseSeconds > 60:

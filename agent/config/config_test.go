@@ -82,6 +82,11 @@ func TestExternalRefuses(t *testing.T) {
 		"no owner":               {func(e *External) { e.Owner = "" }, "owner"},
 		"an owner with a space":  {func(e *External) { e.Owner = "a b" }, "owner"},
 		"a wrong takeOver":       {func(e *External) { e.TakeOver = "a b" }, "takeOver"},
+		"another address":        {func(e *External) { e.MountOptions = []string{"addr=10.0.0.1"} }, "addr"},
+		"another protocol":       {func(e *External) { e.MountOptions = []string{"proto=udp"} }, "proto"},
+		"port 0":                 {func(e *External) { e.MountOptions = []string{"port=0"} }, "port"},
+		"read only":              {func(e *External) { e.MountOptions = []string{"ro"} }, "ro"},
+		"version 3":              {func(e *External) { e.MountOptions = []string{"vers=3"} }, "vers"},
 	} {
 		e := valid()
 		test.change(e)

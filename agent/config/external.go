@@ -6,6 +6,8 @@ import (
 	"path"
 	"regexp"
 	"strings"
+
+	"github.com/nfs-operator/nfs-operator/csi/mount"
 )
 
 // External is a directory that another NFS server exports, and in which the agent makes the volumes.
@@ -14,8 +16,8 @@ type External struct {
 	Server string `json:"server"`
 	// Path is what to mount below the server's address. Nodes mount directories below it.
 	Path string `json:"path"`
-	// MountOptions are the backend's, for the agent's mount and for those of the nodes. They are checked when it mounts (mount.CheckBackendOptions): an agent that
-	// does not start can tell nobody what is wrong with them.
+	// MountOptions are the backend's, for the agent's mount and for those of the nodes. Load does not refuse any: the agent says what is wrong
+	// with them when it mounts.
 	MountOptions []string `json:"mountOptions,omitempty"`
 	// ServerID is the identity that the agent of this backend has found or written on the share before. A share that has
 	// another, or none, is not the one that holds the volumes. Empty where no agent has served yet.
@@ -34,6 +36,17 @@ var (
 
 // Validate says whether an agent can use it. The manager asks before it gives it to one.
 func (e *External) Validate() error {
+	if err := e.validate(); err != nil {
+		return err
+	}
+	if err := mount.CheckBackendOptions(e.MountOptions); err != nil {
+		return fmt.Errorf("external.mountOptions: %w", err)
+	}
+	return nil
+}
+
+// validate leaves the mount options out.
+func (e *External) validate() error {
 	_, err := netip.ParseAddr(e.Server)
 	switch {
 	case err != nil && !hostName.MatchString(e.Server):
