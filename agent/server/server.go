@@ -64,12 +64,17 @@ type Server struct {
 	exports *exports.Keeper
 	share   *share.Share // of an external server, as long as it is served
 	owner   string       // of that share, as it says
+
+	lost context.Context         //nolint:containedctx // ends with the share
+	lose context.CancelCauseFunc // with the reason
 }
 
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
 // is told by GetStatus and /readyz, and tried again; and a LostShare.
 func Run(ctx context.Context, o Options) error {
 	s := &Server{Options: o, metrics: newMetrics(), problem: condition{reasonStarting, "the agent is starting"}}
+	s.lost, s.lose = context.WithCancelCause(context.Background())
+	defer s.lose(nil)
 	if c, serverID, anew := begunAnew(); anew {
 		s.problem = c
 		if e := s.Config.External; e != nil && e.ServerID == "" {
@@ -120,7 +125,7 @@ func Run(ctx context.Context, o Options) error {
 func (s *Server) newGRPC() *grpc.Server {
 	g := grpc.NewServer(
 		grpc.Creds(pki.DirSource(s.TLSDir).ServerCredentials()),
-		grpc.ChainUnaryInterceptor(s.metrics.unary, s.recoverUnary, service.AuthorizeUnary),
+		grpc.ChainUnaryInterceptor(s.metrics.unary, s.recoverUnary, service.AuthorizeUnary, s.untilLost),
 		grpc.ChainStreamInterceptor(s.recoverStream, service.AuthorizeStream),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTime}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveMin, PermitWithoutStream: true}),

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/nfs-operator/nfs-operator/agent/access"
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
@@ -106,6 +108,10 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	s.mu.Unlock()
 	s.service.Stop()
 	close(ended)
+	if err != nil { // another agent can have the lock soon
+		s.lose(err)
+		cancel()
+	}
 	if err != nil {
 		s.Log.Error(err, "The share is lost, beginning anew")
 		sh.Abandon()
@@ -114,6 +120,18 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	cancel()
 	workers.Wait()
 	return sh.Close()
+}
+
+// untilLost ends calls with the share: they would work on when another agent has its lock.
+func (s *Server) untilLost(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.lost, cancel)()
+	resp, err := next(ctx, req)
+	if err != nil && s.lost.Err() != nil {
+		err = status.Errorf(codes.Unavailable, "%s: %v (%v)", share.Unreachable, context.Cause(s.lost), err)
+	}
+	return resp, err
 }
 
 // foreignExports are those of an external server: there is nothing to tell it.

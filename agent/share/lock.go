@@ -17,8 +17,8 @@ import (
 // and else when the client's lease has ended. Two agents of one backend exist when the node of the first is cut off from its cluster.
 const (
 	watchInterval = 2 * time.Second
-	// watchPatience is how long the server may take to answer one read. It is well below the leases of servers (90 s is usual, 30 s short): an
-	// agent that is cut off stops before another can have its lock.
+	// watchPatience is how long the server may take to answer one read; pace makes it shorter for short leases. An agent that is cut off stops
+	// before another can have its lock.
 	watchPatience = 10 * time.Second
 	lockTextBytes = 512
 	// lockPatience is how long is waited for a lock that another process has: the kernel gives that of a killed one back a moment after its end.
@@ -80,6 +80,7 @@ func lockError(f *os.File, err error) error {
 // Watch returns when the share is lost: its server does not answer, or the lock is not ours any more; nil when the context has ended.
 func (s *Share) Watch(ctx context.Context) error {
 	text := make([]byte, lockTextBytes)
+	interval, patience := pace(s.place.lease())
 	for {
 		done := make(chan error, 1)
 		go func() {
@@ -91,15 +92,15 @@ func (s *Share) Watch(ctx context.Context) error {
 			if err != nil {
 				return watchError(err)
 			}
-		case <-time.After(watchPatience):
-			return Error{Unreachable, fmt.Errorf("the server has not answered for %s", watchPatience)}
+		case <-time.After(patience):
+			return Error{Unreachable, fmt.Errorf("the server has not answered for %s", patience)}
 		case <-ctx.Done():
 			return nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(watchInterval):
+		case <-time.After(interval):
 		}
 	}
 }

@@ -4,6 +4,7 @@
 package share
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,8 @@ const (
 	resolveTimeout = 5 * time.Second
 	mountTimeout   = 25 * time.Second
 	unmountTimeout = 5 * time.Second
+	// What Abandon does not end in this time ends with the program, which is begun anew: before another can have the lock.
+	abandonTimeout = time.Second
 )
 
 // Place is where a share is, and where to mount it.
@@ -73,11 +76,15 @@ func Open(ctx context.Context, p Place) (s *Share, owner string, err error) {
 // is held.
 func (s *Share) use(ctx context.Context) (owner string, err error) {
 	dir, c := s.place.Dir, s.place.Config
-	found, exists, err := store.Identify(dir)
-	if err := identified(c, found, exists, err); err != nil {
+	found, err := s.look(c.ServerID)
+	if err != nil {
 		return found.Owner, err
 	}
 	if s.lock, err = lock(ctx, store.Layout{Root: dir}, s.place.Holder); err != nil {
+		return found.Owner, err
+	}
+	// Under the lock nobody changes it any more. What held volumes a moment ago is not begun anew.
+	if found, err = s.look(cmp.Or(c.ServerID, found.ServerID)); err != nil {
 		return found.Owner, err
 	}
 	if err := s.probe(store.Layout{Root: dir}); err != nil {
@@ -100,9 +107,17 @@ func (s *Share) use(ctx context.Context) (owner string, err error) {
 	return c.Owner, nil
 }
 
+// look says whose the share is, without touching it; empty when it is new. serverID is the identity that it must have, if any.
+func (s *Share) look(serverID string) (store.Server, error) {
+	c := s.place.Config
+	c.ServerID = serverID
+	found, exists, err := store.Identify(s.place.Dir)
+	return found, identified(c, found, exists, err)
+}
+
 // Abandon takes the share out of sight, and fails what still waits for its server, so that calls in progress come to an end.
 func (s *Share) Abandon() {
-	ctx, cancel := context.WithTimeout(context.Background(), unmountTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), abandonTimeout)
 	defer cancel()
 	_ = s.place.Mounter.Detach(ctx, s.place.Dir, true) // Close says what is wrong
 }
