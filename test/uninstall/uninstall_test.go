@@ -121,7 +121,7 @@ func (s *site) deletionTakenBack() {
 
 // everythingWhileInUse is `make uninstall` too early.
 func (s *site) everythingWhileInUse() {
-	out, err := s.Run(s.t.Context(), "delete", "-k", "../../config/default", "--ignore-not-found", "--timeout=300s")
+	out, err := s.Run(s.t.Context(), uninstall("--timeout=300s")...)
 	if err == nil {
 		s.t.Fatalf("everything was deleted while in use:\n%s", out)
 	}
@@ -142,8 +142,7 @@ func (s *site) everythingWhileInUse() {
 func (s *site) byForce() {
 	saved, last := s.saved(), s.written()
 	// The first time takes the policies away that refuse; the API server forgets them a moment later.
-	if _, err := s.Until(s.t.Context(), patience, "nothing is refused", func(string) bool { return true },
-		"delete", "-k", "../../config/default", "--ignore-not-found", "--wait=false"); err != nil {
+	if _, err := s.Until(s.t.Context(), patience, "nothing is refused", func(string) bool { return true }, uninstall("--wait=false")...); err != nil {
 		s.t.Fatal(err)
 	}
 	s.await("the namespace is being deleted", "Terminating", "get", "namespace", names.DefaultNamespace, "-o", "jsonpath={.status.phase}")
@@ -184,7 +183,7 @@ func (s *site) forGood() {
 	s.await("the backend is empty", "False", "get", "nfsbackend", story.Backend, "-o", `jsonpath={.status.conditions[?(@.type=="InUse")].status}`)
 	s.do("delete", "nfsbackends", "--all", "--timeout=600s")
 	s.do("delete", "nfsdriver", "default", "--timeout=600s")
-	s.do("delete", "-k", "../../config/default", "--timeout=600s")
+	s.do(uninstall("--timeout=600s")...)
 	for _, kind := range []string{
 		"namespaces", "crd", "csidriver", "storageclass", "clusterrole", "clusterrolebinding", "validatingadmissionpolicy",
 		"validatingadmissionpolicybinding", "priorityclass",
@@ -195,6 +194,11 @@ func (s *site) forGood() {
 			}
 		}
 	}
+}
+
+// uninstall is what `make uninstall` does, as far as it is not refused.
+func uninstall(more ...string) []string {
+	return append([]string{"-n", names.DefaultNamespace, "delete", "-k", "../../config/default", "--ignore-not-found"}, more...)
 }
 
 // letGo takes the finalizers of an object away, which is gone then.
