@@ -63,6 +63,7 @@ type scope struct {
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsdrivers,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=storage.nfs-operator.io,resources=nfsdrivers/status,verbs=patch
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=csidrivers,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,resourceNames=csi-controller;csi-node,verbs=get,namespace=nfs-operator-system
 // +kubebuilder:rbac:groups=apps,resources=deployments;daemonsets,verbs=get;list;watch;create;patch;delete,namespace=nfs-operator-system
 
 // Reconcile brings the CSI stack to what the NFSDriver says, for as long as anything needs it.

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/images"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
@@ -230,6 +231,31 @@ func TestANewDriverKeepsWhatVolumesNeed(t *testing.T) {
 	w.settle()
 	w.Expect(w.c.Get(t.Context(), client.ObjectKey{Name: names.Driver}, &storagev1.CSIDriver{})).To(Succeed())
 	w.Expect(w.stackExists()).To(BeTrue())
+}
+
+// TestPodsFollowTheirAccounts: the API server refuses the token of an account that was deleted, whatever its successor is called.
+func TestPodsFollowTheirAccounts(t *testing.T) {
+	w := newWorld(t)
+	w.backend()
+	annotation := func() string {
+		set := &appsv1.DaemonSet{}
+		w.Expect(w.c.Get(t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode}, set)).To(Succeed())
+		return set.Spec.Template.Annotations[meta.AnnotationAccount]
+	}
+	w.settle()
+	w.Expect(annotation()).To(BeEmpty())
+	var former string
+	for range 2 {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: testenv.Namespace, Name: names.ComponentNode}}
+		w.Expect(w.c.Create(t.Context(), account)).To(Succeed())
+		w.settle()
+		w.Expect(annotation()).To(Equal(string(account.UID)))
+		w.Expect(annotation()).NotTo(Equal(former))
+		former = annotation()
+		w.Expect(w.c.Delete(t.Context(), account)).To(Succeed())
+		w.settle()
+		w.Expect(annotation()).To(Equal(former), "pods that run stay while no other could start")
+	}
 }
 
 func TestEditedStackIsPutBack(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -15,6 +16,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/driver"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -124,6 +126,9 @@ func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {
 	if err := r.applyCSIDriver(ctx, s); err != nil || s.conflict != "" {
 		return err
 	}
+	if err := r.findAccounts(ctx, s, &stack); err != nil {
+		return err
+	}
 	wroteController, errController := apply.Object(ctx, r.Client, &appsv1.Deployment{}, driver.Controller(stack), appsv1ac.ExtractDeployment)
 	if wroteController {
 		s.controller = nil // what was read is no longer true; the watch brings us back
@@ -137,6 +142,29 @@ func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {
 		s.node = nil
 	}
 	return errors.Join(errController, errNode)
+}
+
+// findAccounts has pods replaced whose ServiceAccount was deleted and made anew, as when the operator is uninstalled under its volumes
+// and installed again: their tokens are refused. While there is no account, no pod could start, and those that run stay.
+func (r *Reconciler) findAccounts(ctx context.Context, s *scope, stack *driver.Stack) error {
+	if s.controller != nil {
+		stack.ControllerAccount = s.controller.Spec.Template.Annotations[meta.AnnotationAccount]
+	}
+	if s.node != nil {
+		stack.NodeAccount = s.node.Spec.Template.Annotations[meta.AnnotationAccount]
+	}
+	for name, uid := range map[string]*string{names.ComponentController: &stack.ControllerAccount, names.ComponentNode: &stack.NodeAccount} {
+		account := &metav1.PartialObjectMetadata{}
+		account.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
+		err := r.Uncached.Get(ctx, client.ObjectKey{Namespace: r.Namespace, Name: name}, account)
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("get ServiceAccount %s: %w", name, err)
+		}
+		if err == nil {
+			*uid = string(account.UID)
+		}
+	}
+	return nil
 }
 
 // ensureFinalizer holds the NFSDriver while there is a stack to be removed in order.

@@ -54,7 +54,7 @@ func Controller(s Stack) *appsv1ac.DeploymentApplyConfiguration {
 			WithReplicas(s.Driver.Spec.Controller.Replicas).
 			WithRevisionHistoryLimit(2).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels)).
-			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(labels).WithSpec(spec)))
+			WithTemplate(podTemplate(labels, s.ControllerAccount, spec)))
 }
 
 func controllerContainer(s Stack) *corev1ac.ContainerApplyConfiguration {

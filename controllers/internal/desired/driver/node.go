@@ -48,7 +48,7 @@ func Node(s Stack) *appsv1ac.DaemonSetApplyConfiguration {
 				WithType(appsv1.RollingUpdateDaemonSetStrategyType).
 				WithRollingUpdate(appsv1ac.RollingUpdateDaemonSet().WithMaxUnavailable(intstr.FromString("10%")))).
 			WithSelector(metav1ac.LabelSelector().WithMatchLabels(labels)).
-			WithTemplate(corev1ac.PodTemplateSpec().WithLabels(labels).WithSpec(spec)))
+			WithTemplate(podTemplate(labels, s.NodeAccount, spec)))
 }
 
 func nodeContainer(s Stack) *corev1ac.ContainerApplyConfiguration {

@@ -13,6 +13,9 @@ const (
 	LabelInUse = "storage.nfs-operator.io/in-use"
 	// AnnotationTemplateHash is the hash of the pod template and of the configuration that a pod was made from.
 	AnnotationTemplateHash = "storage.nfs-operator.io/template-hash"
+	// AnnotationAccount on a pod is the UID of the ServiceAccount whose token it has: that of one made anew is another, and the API
+	// server refuses the former.
+	AnnotationAccount = "storage.nfs-operator.io/service-account-uid"
 	// AnnotationReclaimPolicy notes on a disk's PersistentVolume the reclaim policy that it came with.
 	AnnotationReclaimPolicy = "storage.nfs-operator.io/former-reclaim-policy"
 	// AnnotationServerID notes on a disk's claim the identity of the server whose data lie on it. Without it nothing
