@@ -165,12 +165,14 @@ func (a *Announcer) leave(shard volumeid.Shard) bool {
 
 // session holds one stream. It reports true when the agent has acknowledged that the node has nothing left.
 func (a *Announcer) session(ctx context.Context, shard volumeid.Shard, news <-chan struct{}) (bool, error) {
-	select {
-	case <-news: // that there may be nothing left: who stages a volume opens the shard before it says so
-	default:
-	}
 	if !a.state.Open(shard) {
-		return true, nil
+		select {
+		case <-news: // that there is nothing left; else it stays, and a session that fails is followed by another at once
+		default:
+		}
+		if !a.state.Open(shard) { // who stages a volume opens the shard before it says so
+			return true, nil
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
