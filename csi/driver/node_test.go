@@ -467,3 +467,13 @@ func TestOnlyAPersistentVolumeThatSaysSoBringsADeletedVolumeBack(t *testing.T) {
 		t.Errorf("yes: %v", err)
 	}
 }
+
+// The state was lost after the unmount and before the agent knew: the kubelet repeats the unstage.
+func TestUnstageOfAForgottenVolumeClosesItsAccess(t *testing.T) {
+	f := newFixture(t)
+	c := f.claim(t, "a", rwo)
+	must(t, f.unstage(t, c))
+	if open := f.state.OpenShards(); len(open) != 1 || open[0] != volumeidOf(t, c).Shard {
+		t.Errorf("the agent is told nothing: open are %v", open)
+	}
+}

@@ -280,6 +280,9 @@ func (n *Node) unstage(ctx context.Context, v volumeid.Volume, staging string) e
 		return err
 	}
 	defer n.Announcer.Changed(v.Shard)
+	if _, known := n.State.Get(handle); !known { // unstaged before, or the state was lost and the access is still open
+		return n.State.Reopen(v.Shard)
+	}
 	if err := n.State.Forget(handle); err != nil {
 		return err
 	}

@@ -377,6 +377,15 @@ func (s *Store) SetAddress(shard volumeid.Shard, address string) error {
 	return s.setServer(shard, sv)
 }
 
+// Reopen notes that a shard's agent may hold grants which this node has forgotten: it is to be told what there is.
+func (s *Store) Reopen(shard volumeid.Shard) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sv := s.servers[shard]
+	sv.Open = true
+	return s.setServer(shard, sv)
+}
+
 // Close notes that a shard's agent has acknowledged that this node has none of its volumes, unless one was begun
 // since. It reports whether the shard is closed.
 func (s *Store) Close(shard volumeid.Shard) (bool, error) {
