@@ -109,7 +109,7 @@ var oddNames = []string{
 func survives(t *testing.T, d *disk, name string, fill, check func(*testing.T, string)) {
 	t.Helper()
 	ctx := context.Background()
-	r := engine.CreateRequest{Name: name, Spec: store.Spec{Bytes: 64 * mib, Mode: 0o755, Squash: store.SquashNone, OnDelete: store.OnDeleteArchive}}
+	r := engine.CreateRequest{Name: name, Spec: store.Spec{Bytes: 64 * mib, Inodes: 2 * oddLevels, Mode: 0o755, Squash: store.SquashNone, OnDelete: store.OnDeleteArchive}}
 	v, err := d.Create(ctx, r)
 	if err != nil {
 		t.Fatal(err)
