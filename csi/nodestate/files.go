@@ -57,8 +57,9 @@ func Open(dir, bootID string, now time.Time) (*Store, error) {
 			}
 		}
 	}
-	// The clock is for a directory that was lost with the node's disk, the file for a clock that was set back.
-	s.generation = max(s.reserved, now.UnixMilli())
+	// The clock is for a directory that was lost with the node's disk, the file for a clock that was set back. In microseconds, so that
+	// what each start reserves does not run ahead of the clock: then a directory that is lost would begin below what agents know.
+	s.generation = max(s.reserved, now.UnixMicro())
 	s.reserved = s.generation
 	return s, nil
 }

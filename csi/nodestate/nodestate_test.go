@@ -112,6 +112,22 @@ func TestGenerationRises(t *testing.T) {
 	}
 }
 
+// A plugin that starts again and again, and then loses its directory: agents must take its word for newer than before.
+func TestGenerationRisesWhenTheDirectoryIsLostAfterManyStarts(t *testing.T) {
+	dir, now := t.TempDir(), start
+	var last int64
+	for range 20 {
+		generation, _, err := open(t, dir, boot, now).Truth(shard0)
+		if err != nil || generation <= last {
+			t.Fatalf("generation %d after %d, %v", generation, last, err)
+		}
+		last, now = generation, now.Add(50*time.Millisecond)
+	}
+	if generation, _, err := open(t, t.TempDir(), boot, now).Truth(shard0); err != nil || generation <= last {
+		t.Errorf("generation %d after %d, %v", generation, last, err)
+	}
+}
+
 func TestStartDropsWhatIsNotMounted(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, boot, start)

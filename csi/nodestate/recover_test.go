@@ -57,7 +57,7 @@ func TestUnreadableFilesArePutAside(t *testing.T) {
 			if got := s.Unreadable(); len(got) != 1 || len(s.Volumes()) != 0 {
 				t.Errorf("unreadable: %q, volumes: %v", got, s.Volumes())
 			}
-			if s.Generation() < start.UnixMilli() {
+			if s.Generation() < start.UnixMicro() {
 				t.Errorf("generation is %d", s.Generation())
 			}
 			if again := open(t, dir, boot, start); len(again.Unreadable()) != 0 {
