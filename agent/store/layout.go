@@ -102,7 +102,7 @@ func (l Layout) directories() map[string]uint32 {
 	return map[string]uint32{
 		l.Meta(): metaPerm, l.volumeRecords(): metaPerm, l.snapshotRecords(): metaPerm, l.nodeRecords(): metaPerm,
 		l.Recovery(): metaPerm, l.exportRecords(): metaPerm, l.StaticRoot(): dirPerm,
-		filepath.Join(l.Root, "volumes"): dirPerm, filepath.Join(l.Root, "snapshots"): metaPerm,
+		filepath.Join(l.Root, volumesDir): dirPerm, filepath.Join(l.Root, "snapshots"): metaPerm,
 		filepath.Join(l.Root, "tmp"): metaPerm, l.Trash(): metaPerm, l.Archive(): metaPerm, l.claimsDir(): metaPerm,
 	}
 }

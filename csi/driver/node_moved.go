@@ -31,6 +31,9 @@ func (n *Node) FollowServers(ctx context.Context) error {
 
 func (n *Node) leaveFormerAddresses(ctx context.Context) {
 	for _, known := range n.State.Volumes() {
+		if known.Address == n.State.Address(known.Shard()) {
+			continue // without its lock: a call of the kubelet would be told to come again
+		}
 		v, err := volumeid.ParseVolume(known.Handle)
 		if err == nil {
 			err = n.leaveFormerAddress(ctx, v, known.StagingPath)

@@ -20,7 +20,7 @@ func (f *fixture) move(t *testing.T) {
 	eventually(t, "announced at the new address", func() bool { return f.state.Address(shard) == movedAddress })
 }
 
-// publish has the NFSBackend say an address.
+// publishAddress has the NFSBackend say an address.
 func (f *fixture) publishAddress(address string) {
 	f.node.Published = func(context.Context, volumeid.Shard) string { return address }
 }
