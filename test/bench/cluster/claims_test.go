@@ -82,18 +82,25 @@ func (c client) bindClaims(n int) []float64 {
 }
 
 func (c client) createClaims(ctx context.Context, n int) {
+	atOnce(n, func(i int) {
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("claim-%d", i)}, Spec: corev1.PersistentVolumeClaimSpec{
+			StorageClassName: new(story.Class), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
+			Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}},
+		}}
+		if _, err := c.api.CoreV1().PersistentVolumeClaims(c.Namespace).Create(ctx, claim, metav1.CreateOptions{}); err != nil {
+			c.t.Error(err)
+		}
+	})
+}
+
+// atOnce calls create with 0 to n-1, by many callers.
+func atOnce(n int, create func(i int)) {
 	next := make(chan int)
 	var all sync.WaitGroup
 	for range creators {
 		all.Go(func() {
 			for i := range next {
-				claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("claim-%d", i)}, Spec: corev1.PersistentVolumeClaimSpec{
-					StorageClassName: new(story.Class), AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany},
-					Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Mi")}},
-				}}
-				if _, err := c.api.CoreV1().PersistentVolumeClaims(c.Namespace).Create(ctx, claim, metav1.CreateOptions{}); err != nil {
-					c.t.Error(err)
-				}
+				create(i)
 			}
 		})
 	}
