@@ -43,7 +43,7 @@ func (c *cluster) controlPlane() []daemon {
 			"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 			"--service-account-key-file=" + c.pki("service-account.key"),
 			"--service-account-signing-key-file=" + c.pki("service-account.key"),
-			"--audit-policy-file=" + c.path("audit.yaml"), "--audit-log-path=" + c.logFile("audit"), "--audit-log-maxsize=50", "--audit-log-maxbackup=1",
+			"--audit-policy-file=" + c.path("audit.yaml"), "--audit-log-path=" + c.logFile("audit"), "--audit-log-maxsize=100", "--audit-log-maxbackup=3",
 			"--enable-aggregator-routing", // webhooks are called at their pods: no kube-proxy runs here
 		}},
 		{"kube-controller-manager", []string{

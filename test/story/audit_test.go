@@ -21,6 +21,7 @@ func TestWrites(t *testing.T) {
 		event("10:00", "update", "coordination.k8s.io", "leases") +
 		event("10:01", "create", "authentication.k8s.io", "tokenreviews") +
 		event("10:02", "patch", "storage.nfs-operator.io", "nfsbackends") +
+		event("10:03", "list", "storage.nfs-operator.io", "nfsbackends") +
 		event("20:00", "patch", "storage.nfs-operator.io", "nfsbackends") // after
 	if err := os.WriteFile(k.AuditLog(), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -32,6 +33,13 @@ func TestWrites(t *testing.T) {
 	}
 	if len(writes) != 1 || writes[0].String() != "manager: patch nfsbackends/status n/o" {
 		t.Errorf("writes = %v", writes)
+	}
+	requests, err := k.Requests()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(requests) != 6 {
+		t.Errorf("requests = %v", requests)
 	}
 	if _, err := (Kubectl{Kubeconfig: "/nowhere/kubeconfig"}).Writes(from, from); err == nil || !strings.Contains(err.Error(), "audit log") {
 		t.Errorf("without a log: %v", err)
