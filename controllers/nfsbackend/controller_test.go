@@ -102,7 +102,14 @@ func newWorld(t *testing.T) *world {
 	}
 	_, err := testenv.Settle(t, authority, counter, "any")
 	w.Expect(err).NotTo(HaveOccurred())
+	t.Cleanup(w.checkStatus)
 	return w
+}
+
+// checkStatus ends each story, and each pass in it: others must read in the status what it says.
+func (w *world) checkStatus() {
+	w.t.Helper()
+	testenv.CheckKStatus(w.t, w.c, &v1alpha1.NFSBackend{ObjectMeta: metav1.ObjectMeta{Name: w.name}})
 }
 
 var suffixes = 0
@@ -134,6 +141,7 @@ func (w *world) settle() {
 	for {
 		result, err := testenv.Settle(w.t, w.r, w.counter, w.name)
 		w.Expect(err).NotTo(HaveOccurred())
+		w.checkStatus()
 		if result.RequeueAfter == 0 || result.RequeueAfter > settleInterval || w.gone(client.ObjectKey{Name: w.name}, &v1alpha1.NFSBackend{}) ||
 			apimeta.FindStatusCondition(w.backend().Status.Conditions, v1alpha1.ConditionReleased) == nil {
 			return

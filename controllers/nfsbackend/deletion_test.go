@@ -284,6 +284,7 @@ func (w *world) pass() reconcile.Result {
 	w.t.Helper()
 	result, err := w.r.Reconcile(w.t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
 	w.Expect(err).NotTo(HaveOccurred())
+	w.checkStatus()
 	return result
 }
 

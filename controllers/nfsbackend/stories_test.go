@@ -12,8 +12,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -26,13 +24,7 @@ import (
 
 func kstatus(w *world) status.Status {
 	w.t.Helper()
-	backend := w.backend()
-	backend.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NFSBackend"))
-	object, err := runtime.DefaultUnstructuredConverter.ToUnstructured(backend)
-	w.Expect(err).NotTo(HaveOccurred())
-	result, err := status.Compute(&unstructured.Unstructured{Object: object})
-	w.Expect(err).NotTo(HaveOccurred())
-	return result.Status
+	return testenv.KStatus(w.t, w.backend())
 }
 
 func TestBackendBecomesReady(t *testing.T) {

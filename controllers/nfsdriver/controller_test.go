@@ -46,7 +46,14 @@ func newWorld(t *testing.T) *world {
 		},
 	}
 	t.Cleanup(w.reset)
+	t.Cleanup(w.checkStatus)
 	return w
+}
+
+// checkStatus ends each story, and each step of it: others must read in the status what it says.
+func (w *world) checkStatus() {
+	w.t.Helper()
+	testenv.CheckKStatus(w.t, w.c, &v1alpha1.NFSDriver{ObjectMeta: metav1.ObjectMeta{Name: install.DriverName}})
 }
 
 // reset removes what a test made; each starts from an empty cluster.
@@ -71,6 +78,7 @@ func (w *world) settle() {
 	w.t.Helper()
 	_, err := testenv.Settle(w.t, w.r, w.counter, install.DriverName)
 	w.Expect(err).NotTo(HaveOccurred())
+	w.checkStatus()
 }
 
 func (w *world) driver() *v1alpha1.NFSDriver {

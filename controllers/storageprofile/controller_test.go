@@ -39,10 +39,18 @@ func newWorld(t *testing.T, name string) *world {
 	testenv.ClaimDriver(t, testenv.Namespace)
 	c, counter := testenv.CountingClient(t)
 	recorder := testenv.Recorder()
-	return &world{
+	w := &world{
 		WithT: NewWithT(t), t: t, c: testenv.Client(t), counter: counter, recorder: recorder, name: name,
 		r: &Reconciler{Client: c, Recorder: recorder, Claim: install.Claim{Client: c, Namespace: testenv.Namespace}},
 	}
+	t.Cleanup(w.checkStatus)
+	return w
+}
+
+// checkStatus ends each story, and each step of it: others must read in the status what it says.
+func (w *world) checkStatus() {
+	w.t.Helper()
+	testenv.CheckKStatus(w.t, w.c, &v1alpha1.StorageProfile{ObjectMeta: metav1.ObjectMeta{Name: w.name}})
 }
 
 func (w *world) create(change func(*v1alpha1.StorageProfile)) {
@@ -81,6 +89,7 @@ func (w *world) settle() {
 	w.t.Helper()
 	_, err := testenv.Settle(w.t, w.r, w.counter, w.name)
 	w.Expect(err).NotTo(HaveOccurred())
+	w.checkStatus()
 }
 
 func (w *world) profile() *v1alpha1.StorageProfile {
