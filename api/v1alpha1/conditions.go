@@ -17,6 +17,9 @@ const (
 	ConditionUnprivilegedNodes = "UnprivilegedNodes"
 	// ConditionPaused is True while an annotation keeps the controller from changing anything; it is absent otherwise.
 	ConditionPaused = "Paused"
+	// ConditionMountOptionsDiffer is True while StorageProfiles of one NFSBackend ask for connections that a node cannot make
+	// for each of them: what its first mount from a server asked for holds for all. It is absent otherwise.
+	ConditionMountOptionsDiffer = "MountOptionsDiffer"
 	// ConditionReleased is there while an NFSBackend is being deleted and holds nothing: False while it is watched for a
 	// moment whether it stays so, True from when its servers may stop.
 	ConditionReleased = "Released"

@@ -9,8 +9,8 @@ import (
 
 // StorageProfile is what tenants may ask of one or more NFSBackends. A StorageClass of the same name is generated from
 // it, a VolumeSnapshotClass of the same name where the cluster has volume snapshots, and an admission policy when it says
-// who may use it or how. Deleting a profile removes these and nothing else: its volumes live on, can be expanded and
-// deleted; applying it again brings them back.
+// who may use it or how. Deleting a profile removes these and nothing else: its volumes live on and can be
+// deleted, but not expanded, which Kubernetes refuses without a class; applying the profile again brings the classes back.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
@@ -82,8 +82,8 @@ type StorageProfileSpec struct {
 	VolumeExpansion VolumeExpansion `json:"volumeExpansion,omitempty"`
 	// mountOptions of the NFS mounts, as in nfs(5), added to the driver's own. The version, the transport, the addresses
 	// and the ports (also resvport and noresvport) are the driver's, and nconnect is at most 8. A node's first mount
-	// from a server fixes some of them for all mounts from it, so the profiles of one backend should agree. They act on
-	// new volumes only.
+	// from a server fixes nconnect, timeo and retrans for all mounts from it: profiles of one backend that disagree say so with
+	// the condition MountOptionsDiffer. They act on new volumes only.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32

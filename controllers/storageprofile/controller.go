@@ -39,6 +39,8 @@ type scope struct {
 	snapshotClass bool
 	// backends are those that the spec selects; set by findBackends.
 	backends []*v1alpha1.NFSBackend
+	// rivals are profiles of the same backends that ask for other connections, each in words; set by findRivals.
+	rivals []string
 }
 
 // foreign is an object that is in the way.
@@ -77,7 +79,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *scope) error {
 	if err := r.applyPolicy(ctx, s); err != nil {
 		return err
 	}
-	return errors.Join(r.applyClass(ctx, s), r.findBackends(ctx, s), r.applySnapshotClass(ctx, s))
+	return errors.Join(r.applyClass(ctx, s), r.findBackends(ctx, s), r.findRivals(ctx, s), r.applySnapshotClass(ctx, s))
 }
 
 func (r *Reconciler) findBackends(ctx context.Context, s *scope) error {
@@ -85,11 +87,7 @@ func (r *Reconciler) findBackends(ctx context.Context, s *scope) error {
 	if err := r.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil { // nothing changes them here
 		return fmt.Errorf("list NFSBackends: %w", err)
 	}
-	for i := range list.Items {
-		if backend := &list.Items[i]; s.profile.Spec.Selects(backend.Name, backend.Labels) {
-			s.backends = append(s.backends, backend)
-		}
-	}
+	s.backends = selectedBy(s.profile, list)
 	return nil
 }
 

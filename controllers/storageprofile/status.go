@@ -34,6 +34,7 @@ func summarize(s *scope, err error) {
 	status.ObservedGeneration = s.profile.Generation
 	status.Backends = fmt.Sprintf("%d/%d", room.backends, len(s.backends))
 	status.Available, status.LargestVolume = quantities.Steady(status.Available, room.sum), quantities.Steady(status.LargestVolume, room.largest)
+	setMountOptions(s, set)
 	status.StorageClassName, status.VolumeSnapshotClassName = s.profile.Name, ""
 	if s.snapshotClass {
 		status.VolumeSnapshotClassName = s.profile.Name

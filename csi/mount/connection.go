@@ -40,10 +40,13 @@ func ConnectionOf(data string) Connection {
 	return c
 }
 
+// Shared is what of the connection mountOptions decide for all mounts of a server.
+func (c Connection) Shared() string { return fmt.Sprintf("nconnect=%d,%s", c.Count, c.Timeouts) }
+
 func (c Connection) String() string {
 	port := "resvport"
 	if !c.Reserved {
 		port = "noresvport"
 	}
-	return fmt.Sprintf("vers=%s,nconnect=%d,%s,%s", c.Version, c.Count, c.Timeouts, port)
+	return fmt.Sprintf("vers=%s,%s,%s", c.Version, c.Shared(), port)
 }
