@@ -56,6 +56,10 @@ func TestAServingAgent(t *testing.T) {
 		{"a forged handle", testAForgedHandle},
 		{"every thread is an I/O flusher", testEveryThreadIsAnIOFlusher},
 		{"a dead client's lock", testADeadClientsLockIsFree},
+		{"squash", testSquash},
+		{"a snapshot is not exported", testASnapshotIsNotExported},
+		{"only NFS 4.1 and later", testOnlyNFS41AndLaterIsServed},
+		{"a full disk says how much is free", testAFullDiskSaysHowMuchIsFree},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
 	}
