@@ -5,6 +5,7 @@ package failure
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,12 @@ func (w ward) withoutServer(t *testing.T, away, back func()) {
 			t.Errorf("the plugin does not know the kubelet's mount: %s", a.Message)
 		}
 	}
-	within(t, callDeadline, w.calls.calls(t, w.handles["hang-new"], "new", "stage", "publish", "unpublish", "unstage"))
+	answers := w.calls.calls(t, w.handles["hang-new"], "new", "stage", "publish", "unpublish", "unstage")
+	within(t, callDeadline, answers)
+	// Any other code tells the kubelet that no mount can exist, and it looks at the path, which may hang.
+	if code := answers[0].Code; !slices.Contains([]string{"Unavailable", "Aborted", "DeadlineExceeded", "ResourceExhausted"}, code) {
+		t.Errorf("stage from a server that is gone: %s", code)
+	}
 	if d := <-during; d > slower*before {
 		t.Errorf("a volume of another server took %.2f s to be staged, published and taken away, %.2f s before", d, before)
 	} else {

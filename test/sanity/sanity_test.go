@@ -18,9 +18,9 @@ import (
 
 // TestSanity runs all of csi-sanity that applies to what the driver says it can do.
 func TestSanity(t *testing.T) {
-	start := newMachine
+	start, attributes := newMachine, map[string]string{"squash": "Root", "inodes": "5000"}
 	if os.Getenv(externalVariable) != "" {
-		start = newExternalMachine
+		start, attributes = newExternalMachine, map[string]string{"onDelete": "Delete"} // the rest is the other server's
 	}
 	m := start(t)
 	node, _, stop := m.startNode(t)
@@ -31,6 +31,7 @@ func TestSanity(t *testing.T) {
 	config.TargetPath = filepath.Join(dir, "target")
 	config.StagingPath = filepath.Join(dir, "staging")
 	config.TestVolumeParameters = map[string]string{names.ParameterProfile: profileName}
+	config.TestVolumeMutableParameters = attributes
 	config.TestVolumeSize = 64 * mib
 	config.TestVolumeExpandSize = 128 * mib
 	config.IDGen = ids{}
