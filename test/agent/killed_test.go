@@ -119,18 +119,33 @@ func takeSnapshot(d *disk, name string) error {
 	})
 }
 
-func openAccess(d *disk, name string) error {
-	_, err := d.book.Open(caller(), access.Client{BootID: "boot"}, store.ID(name), store.Grant{Generation: 1})
+func openAccess(d *disk, name string) error { return openFrom(d, killedNode, name) }
+
+// openFrom admits a node to a volume that is for one node at a time.
+func openFrom(d *disk, node, name string) error {
+	_, err := d.book.Open(callerOf(node), access.Client{BootID: "boot"}, store.ID(name), store.Grant{Generation: 1, SingleNode: true})
 	return err
 }
 
-func caller() access.Caller {
-	return access.Caller{Node: killedNode, Peer: netip.MustParseAddrPort("10.0.0.1:700")}
+func callerOf(node string) access.Caller {
+	return access.Caller{Node: node, Peer: netip.MustParseAddrPort("10.0.0.1:700")}
+}
+
+func heldBy(d *disk, name string, want ...string) error {
+	if got := d.book.Holders(store.ID(name)); !slices.Equal(got, want) {
+		return fmt.Errorf("held by %v, want %v", got, want)
+	}
+	return nil
 }
 
 // makeExport does what an agent does whose configuration has got a static export.
 func makeExport(d *disk, name string) error {
-	text, err := config.Exports{Exports: []config.StaticExport{{Name: name, Path: name, Bytes: mib, Squash: config.SquashRoot}}}.Marshal()
+	return configureExports(d, name, config.StaticExport{Name: name, Path: name, Bytes: mib, Squash: config.SquashRoot})
+}
+
+// configureExports is about the export of that name.
+func configureExports(d *disk, name string, all ...config.StaticExport) error {
+	text, err := config.Exports{Exports: all}.Marshal()
 	file := filepath.Join(os.TempDir(), name+".yaml")
 	if err == nil {
 		err = os.WriteFile(file, text, 0o600)
@@ -246,6 +261,17 @@ func killables() []killable {
 			}
 			return err
 		}},
+		{"export removed", makeExport, func(d *disk, name string) error { return configureExports(d, name) }, func(d *disk, name string) error {
+			x, ok := d.Store.Export(name)
+			if !ok || x.Bytes != 0 {
+				return fmt.Errorf("record %+v", x)
+			}
+			_, err := os.Stat(filepath.Join(d.Store.StaticRoot(), name)) // its data stay
+			return err
+		}},
+		{"sweep", kept(store.OnDeleteDelete), func(d *disk, name string) error {
+			return d.DeleteProvisional(context.Background(), store.ID(name), 0)
+		}, gone},
 		{"snapshot", nothing, takeSnapshot, func(d *disk, name string) error {
 			return holds(d.Store.SnapshotDir(store.ID(name)), witness)
 		}},
@@ -257,22 +283,27 @@ func killables() []killable {
 		}},
 		{"bring back retained", deleted(store.OnDeleteRetain), reattach, back},
 		{"bring back archived", deleted(store.OnDeleteArchive), reattach, back},
-		{"open access", kept(store.OnDeleteDelete), openAccess, func(d *disk, name string) error {
-			if got := d.book.Holders(store.ID(name)); len(got) != 1 {
-				return fmt.Errorf("holders %v", got)
-			}
-			return nil
-		}},
+		{"open access", kept(store.OnDeleteDelete), openAccess, func(d *disk, name string) error { return heldBy(d, name, killedNode) }},
+		{"take over", func(d *disk, name string) error {
+			return errors.Join(makeVolume(d, name, store.OnDeleteDelete), openFrom(d, "node-former", name))
+		}, openAccess, func(d *disk, name string) error { return heldBy(d, name, killedNode) }},
 		{"close access", func(d *disk, name string) error {
 			return errors.Join(makeVolume(d, name, store.OnDeleteDelete), openAccess(d, name))
 		}, func(d *disk, name string) error {
-			_, err := d.book.Announce(caller(), access.Announcement{Generation: 2, Client: access.Client{BootID: "boot"}})
+			_, err := d.book.Announce(callerOf(killedNode), access.Announcement{Generation: 2, Client: access.Client{BootID: "boot"}})
+			return err
+		}, func(d *disk, name string) error { return heldBy(d, name) }},
+		{"node gone", func(d *disk, name string) error {
+			_, err := d.book.SetGone(killedNode, false, false)
+			return errors.Join(err, makeVolume(d, name, store.OnDeleteDelete), openAccess(d, name))
+		}, func(d *disk, _ string) error {
+			_, err := d.book.SetGone(killedNode, true, false)
 			return err
 		}, func(d *disk, name string) error {
-			if got := d.book.Holders(store.ID(name)); len(got) != 0 {
-				return fmt.Errorf("holders %v", got)
+			if refused := d.book.Gone(); !slices.Contains(refused, killedNode) {
+				return fmt.Errorf("refused are %v", refused)
 			}
-			return nil
+			return heldBy(d, name)
 		}},
 		// The start itself, with a create and a delete that were cut off.
 		{"start", func(d *disk, name string) error {
