@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -110,16 +112,11 @@ func (s *shardState) keepsUnseen() bool {
 // the deletion of a backend that never worked, or whose share is gone, and for nothing else.
 func (r *Reconciler) named(ctx context.Context, shard *shardState) (bool, error) {
 	prefix := fmt.Sprintf("%s/%d/", shard.Backend.Name, shard.Number)
-	contents, err := snapshots.ContentsOf(ctx, r.Client, r.Uncached, names.Driver)
-	if err != nil {
+	content, err := snapshots.AnyContent(ctx, r.Client, r.Uncached, names.Driver, func(content unstructured.Unstructured) bool {
+		return slices.ContainsFunc(snapshots.HandlesOf(content), func(handle string) bool { return strings.HasPrefix(handle, prefix) })
+	})
+	if err != nil || content != "" {
 		return true, err
-	}
-	for _, content := range contents {
-		for _, handle := range snapshots.HandlesOf(content) {
-			if strings.HasPrefix(handle, prefix) {
-				return true, nil
-			}
-		}
 	}
 	for next := ""; ; {
 		volumes := &corev1.PersistentVolumeList{}

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -106,11 +107,7 @@ func (r *Reconciler) anyVolume(ctx context.Context) (string, error) {
 
 // anySnapshot is the name of a VolumeSnapshotContent of the driver, or empty.
 func (r *Reconciler) anySnapshot(ctx context.Context) (string, error) {
-	contents, err := snapshots.ContentsOf(ctx, r.Client, r.Uncached, names.Driver)
-	if err != nil || len(contents) == 0 {
-		return "", err
-	}
-	return contents[0].GetName(), nil
+	return snapshots.AnyContent(ctx, r.Client, r.Uncached, names.Driver, func(unstructured.Unstructured) bool { return true })
 }
 
 func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {

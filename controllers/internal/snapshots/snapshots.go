@@ -5,7 +5,6 @@ package snapshots
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -37,21 +36,30 @@ func CRD() *metav1.PartialObjectMetadata {
 
 // +kubebuilder:rbac:groups=snapshot.storage.k8s.io,resources=volumesnapshotcontents,verbs=list
 
-// ContentsOf are the VolumeSnapshotContents of a driver; none where the cluster has no volume snapshots. They are read from the API
-// server: no cache of ours holds them.
-func ContentsOf(ctx context.Context, c client.Client, uncached client.Reader, driver string) ([]unstructured.Unstructured, error) {
+// page is how many VolumeSnapshotContents are read at a time.
+const page = 500
+
+// AnyContent is the name of a VolumeSnapshotContent of a driver that matches; empty if there is none, or where the cluster has no volume
+// snapshots. They are read from the API server: no cache of ours holds them.
+func AnyContent(ctx context.Context, c client.Client, uncached client.Reader, driver string, matches func(unstructured.Unstructured) bool) (string, error) {
 	if installed, err := Installed(ctx, c); err != nil || !installed {
-		return nil, err
+		return "", err
 	}
-	list := &unstructured.UnstructuredList{}
-	list.SetGroupVersionKind(Contents)
-	if err := uncached.List(ctx, list); err != nil {
-		return nil, fmt.Errorf("list VolumeSnapshotContents: %w", err)
+	for next := ""; ; {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(Contents)
+		if err := uncached.List(ctx, list, client.Limit(page), client.Continue(next)); err != nil {
+			return "", fmt.Errorf("list VolumeSnapshotContents: %w", err)
+		}
+		for _, content := range list.Items {
+			if name, _, _ := unstructured.NestedString(content.Object, "spec", "driver"); name == driver && matches(content) {
+				return content.GetName(), nil
+			}
+		}
+		if next = list.GetContinue(); next == "" {
+			return "", nil
+		}
 	}
-	return slices.DeleteFunc(list.Items, func(content unstructured.Unstructured) bool {
-		name, _, _ := unstructured.NestedString(content.Object, "spec", "driver")
-		return name != driver
-	}), nil
 }
 
 // HandlesOf are the handles of a VolumeSnapshotContent: that of the snapshot, or of the volume that is to be cut.
