@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -72,6 +73,20 @@ func TestServerConfiguration(t *testing.T) {
 				t.Errorf("got:\n%s\nwant:\n%s", got, want)
 			}
 		})
+	}
+}
+
+// Ganesha's grace period begins before it reads its exports. With 5,000 of them 15 s were over when it began to listen, and the locks of
+// all clients were lost.
+func TestGraceLastsUntilExportsHaveBeenRead(t *testing.T) {
+	for exports, want := range map[int]string{0: "30", 99: "30", 5000: "80", 65000: "270"} {
+		text, err := RenderServer(testConfig, slices.Repeat([]Export{testExport()}, exports))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text, "Grace_Period = "+want+";") {
+			t.Errorf("%d exports: not %s s of grace", exports, want)
+		}
 	}
 }
 
