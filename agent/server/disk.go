@@ -72,13 +72,16 @@ func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	begin := time.Now()
 	if err := xfs.Mount(device, dir); err != nil {
 		return nil, conditionError{reasonMountFailed, err}
 	}
+	mounted := time.Now()
 	d, err := s.useMounted(first)
 	if err != nil {
 		return nil, errors.Join(err, xfs.Unmount(dir))
 	}
+	s.Log.Info("The records are read", "volumes", d.store.CountVolumes(), "mountedIn", mounted.Sub(begin).String(), "readIn", time.Since(mounted).String())
 	return d, nil
 }
 

@@ -161,6 +161,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	repaired := make(chan bool, 1)
 	go func() { repaired <- s.repair(ctx, e) }()
 	checked := s.checkHandle(ctx, d.store)
+	handleChecked := time.Now()
 	if !<-repaired || !checked {
 		stopCalls(calls)
 		return
@@ -179,7 +180,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	s.facts.ganesha = runs
 	s.facts.capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true}
 	s.mu.Unlock()
-	s.Log.Info("The disk is ready to be served", "checkedFor", time.Since(begin).String())
+	s.Log.Info("The disk is ready to be served", "checkedFor", time.Since(begin).String(), "handleCheckedFor", handleChecked.Sub(begin).String())
 	ended := make(chan struct{})
 	s.service.Start(&service.Core{Engine: e, Access: book, Ended: ended})
 

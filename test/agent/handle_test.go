@@ -5,6 +5,7 @@ package agent
 import (
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net"
 	"os"
 	"path/filepath"
@@ -66,9 +67,8 @@ func handleOf(t *testing.T, id string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Vanish()
 	handle, err := c.Lookup(id)
-	if err != nil {
+	if err := errors.Join(err, c.Leave()); err != nil {
 		t.Fatal(err)
 	}
 	return hex.EncodeToString(handle)

@@ -116,8 +116,9 @@ func write(path string) (w written) {
 }
 
 type writer struct {
-	cmd    *exec.Cmd
-	output *bufio.Reader
+	cmd   *exec.Cmd
+	path  string
+	ended chan written
 }
 
 func startWriter(t *testing.T, path string) *writer {
@@ -132,19 +133,63 @@ func startWriter(t *testing.T, path string) *writer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
-	w := &writer{cmd: cmd, output: bufio.NewReader(pipe)}
-	if line, err := w.output.ReadString('\n'); line != "started\n" {
+	output := bufio.NewReader(pipe)
+	if line, err := output.ReadString('\n'); line != "started\n" {
 		t.Fatalf("writer: %q, %v", line, err)
 	}
+	w := &writer{cmd: cmd, path: path, ended: make(chan written, 1)}
+	go func() {
+		var got written
+		if err := json.NewDecoder(output).Decode(&got); err != nil {
+			got.Error = fmt.Sprintf("the writer said nothing at its end: %v", err)
+		}
+		_ = cmd.Wait()
+		w.ended <- got
+	}()
 	return w
 }
 
-func (w *writer) finish(t *testing.T) (got written) {
+// awaitSize waits until the file has at least so many bytes, and says how many.
+func (w *writer) awaitSize(t *testing.T, bytes int64) (size int64) {
+	t.Helper()
+	eventually(t, 2*time.Minute, "it is written to", func() bool {
+		select {
+		case got := <-w.ended:
+			t.Fatalf("the writer ended: %+v", got)
+		default:
+		}
+		if info, err := os.Stat(w.path); err == nil {
+			size = info.Size()
+		}
+		return size >= bytes
+	})
+	return size
+}
+
+// awaitMore waits until something is written that was not yet.
+func (w *writer) awaitMore(t *testing.T) {
+	t.Helper()
+	w.awaitSize(t, w.awaitSize(t, 1)+1)
+}
+
+func (w *writer) finish(t *testing.T) written {
 	t.Helper()
 	_ = w.cmd.Process.Signal(syscall.SIGTERM)
-	if err := json.NewDecoder(w.output).Decode(&got); err != nil {
-		t.Fatalf("writer: %v", err)
+	select {
+	case got := <-w.ended:
+		return got
+	case <-time.After(2 * time.Minute):
+		t.Fatal("the writer does not end")
+		return written{}
 	}
-	_ = w.cmd.Wait()
+}
+
+// wantAllThere ends the writer and compares the file with what it was told is safe.
+func (w *writer) wantAllThere(t *testing.T, name string) written {
+	t.Helper()
+	got := w.finish(t)
+	if text, err := os.ReadFile(w.path); got.Error != "" || err != nil || int64(len(text)) != got.Written {
+		t.Errorf("%s: %q; the file has %d bytes, %d were acknowledged (%v)", name, got.Error, len(text), got.Written, err)
+	}
 	return got
 }

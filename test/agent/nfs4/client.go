@@ -52,7 +52,9 @@ const (
 	opRead      = 25
 	opExchange  = 42
 	opCreate    = 43
+	opEnd       = 44
 	opSequence  = 53
+	opForget    = 57
 	opReclaimed = 58
 )
 
@@ -92,6 +94,20 @@ func connect(address string) (conn net.Conn, err error) {
 
 // Vanish closes the connection and says nothing to the server, which keeps the client's state until its lease is over.
 func (c *Client) Vanish() { _ = c.conn.Close() }
+
+// Leave ends the session and lets the server forget the client: as long as it is remembered, a restart of the server waits for it.
+func (c *Client) Leave() error {
+	var end, forget writer
+	end.word(opEnd)
+	end.raw(c.session[:])
+	_, err := c.compound(end, 1)
+	if err == nil {
+		forget.word(opForget)
+		forget.long(c.id)
+		_, err = c.compound(forget, 1)
+	}
+	return errors.Join(err, c.conn.Close())
+}
 
 func (c *Client) begin() error {
 	var verifier [8]byte
