@@ -8,9 +8,11 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -33,6 +35,21 @@ func TestParseStat(t *testing.T) {
 				t.Errorf("got %q %v, want %q %v", start, alive, c.start, c.alive)
 			}
 		})
+	}
+}
+
+// A machine that is just being started has no handler yet, and an alarm would end it.
+func TestOnlyThoseWhoListenAreWoken(t *testing.T) {
+	child := exec.Command("sleep", "60")
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = child.Process.Kill(); _ = child.Wait() })
+	const noProcess = 1 << 30
+	for pid, want := range map[int]bool{os.Getpid(): true, child.Process.Pid: false, noProcess: false} {
+		if got := catches(pid, syscall.SIGALRM); got != want {
+			t.Errorf("process %d: %v, want %v", pid, got, want)
+		}
 	}
 }
 
