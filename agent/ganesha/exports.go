@@ -58,6 +58,13 @@ func (e *exporter) startFile() (string, error) {
 	return RenderServer(e.config, exports)
 }
 
+// count is how many exports the Ganesha that was started last knows.
+func (e *exporter) count() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return len(e.known)
+}
+
 // sync returns when Ganesha knows each named export as the source has it now, or with the first error.
 func (e *exporter) sync(ctx context.Context, names ...string) error {
 	answers := make([]chan error, 0, len(names))

@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,5 +103,26 @@ func TestBackoff(t *testing.T) {
 		if got := nextBackoff(c.ran, c.last); got != c.want {
 			t.Errorf("%s: %s, want %s", name, got, c.want)
 		}
+	}
+}
+
+type many []Export
+
+func (m many) Exports() []Export          { return m }
+func (many) Export(string) (Export, bool) { return Export{}, false }
+
+// With 5,000 exports a busy machine needed more than two minutes. A Ganesha that is ended then is begun anew for ever.
+func TestAStartWithManyExportsIsGivenItsTime(t *testing.T) {
+	exports := slices.Repeat([]Export{testExport()}, 5000)
+	for i := range exports {
+		exports[i].Name = strconv.Itoa(i)
+	}
+	s := New(testConfig, t.TempDir(), many(exports), logr.Discard())
+	few := s.startTimeout()
+	if _, err := s.exporter.startFile(); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.startTimeout(); few != 2*time.Minute || got < 3*few {
+		t.Errorf("%s with no export, %s with %d", few, got, len(exports))
 	}
 }

@@ -116,7 +116,7 @@ func TestLongRestartWithManyVolumes(t *testing.T) {
 		}
 		begin := time.Now()
 		a = h.Start(t, roomy)
-		a.WaitServing(t)
+		eventually(t, 10*time.Minute, "serving", func() bool { code, _ := a.Get("/readyz"); return code == 200 })
 		awaitGraceOver(t, a, 0)
 		w.awaitMore(t)
 		t.Logf("%s: longest write %s; seconds from the start until\n%s", end, w.wantAllThere(t, end).Longest.Round(time.Millisecond), steps(t, a.Log(), begin))
