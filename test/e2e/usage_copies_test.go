@@ -4,10 +4,12 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
@@ -64,6 +66,26 @@ func TestSnapshotAndRestore(t *testing.T) {
 	if got := e.shell("b", "cat /data/d/file"); got != "mine" {
 		t.Errorf("after the snapshot's deletion the restored volume holds %q", got)
 	}
+}
+
+// TestSnapshotsOfTheProfile: the VolumeSnapshotClass that the operator made from the profile, and its maxSnapshots.
+func TestSnapshotsOfTheProfile(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	one := int32(1)
+	class := e.profile("one", func(s *v1alpha1.StorageProfileSpec) { s.Snapshots.MaxSnapshots = &one })
+	e.create(newClaim("data", ofClass(class)), newPod("a", "data"))
+	e.ready("a")
+	e.shell("a", "echo before > /data/file && sync")
+	e.snapshot("first", "data", class)
+	e.do("wait", "--for=jsonpath={.status.readyToUse}=true", "--timeout=600s", "volumesnapshot/first")
+	e.snapshot("second", "data", class)
+	e.await("the second snapshot is refused", func(got string) bool {
+		return strings.Contains(got, "maxSnapshots of StorageProfile") && strings.Contains(got, class)
+	}, "get", "volumesnapshot", "second", "-o", "jsonpath={.status.error.message}")
+	e.do("delete", "volumesnapshot", "first", "--timeout=600s")
+	e.do("wait", "--for=jsonpath={.status.readyToUse}=true", "--timeout=600s", "volumesnapshot/second")
+	e.do("delete", "volumesnapshot", "second", "--timeout=600s")
 }
 
 func TestClone(t *testing.T) {

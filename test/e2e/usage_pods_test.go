@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/nfs-operator/nfs-operator/internal/names"
 	"github.com/nfs-operator/nfs-operator/test/story"
 )
 
@@ -128,6 +129,20 @@ func TestGenericEphemeralVolume(t *testing.T) {
 	e.do("delete", "pod", "a", "--timeout=600s")
 	e.do("wait", "--for=delete", "--timeout=600s", "pvc/a-data")
 	e.do("wait", "--for=delete", "--timeout=600s", "pv/"+pv)
+}
+
+// TestInlineVolumeRefused: a volume of our driver written into a pod would let whoever writes pods mount any volume.
+func TestInlineVolumeRefused(t *testing.T) {
+	t.Parallel()
+	e := newEnv(t)
+	e.create(newPod("a", "", withVolume("/data", corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{
+		Driver: names.Driver, VolumeAttributes: map[string]string{"volumeHandle": story.Backend + "/0/aaaaaaaaaaaaaaaa"},
+	}})))
+	e.event("pod/a", "Ephemeral")
+	if phase := e.get("pod/a", "{.status.phase}"); phase != "Pending" {
+		t.Errorf("the pod is %s", phase)
+	}
+	e.do("delete", "pod", "a", "--timeout=600s")
 }
 
 // TestManyWriters is a Job of 20 pods at once on both nodes; each writes a file and a line to a common file, under a
