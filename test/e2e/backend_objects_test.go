@@ -17,7 +17,13 @@ import (
 // backend makes an NFSBackend of the test's own, and lets go of it at the end, with its disks. It returns its name.
 func (e *env) backend(spec v1alpha1.NFSBackendSpec) string {
 	e.t.Helper()
-	name := "b" + e.Namespace[strings.LastIndex(e.Namespace, "-")+1:]
+	return e.backendNamed("", spec)
+}
+
+// backendNamed is backend, for a test that has several.
+func (e *env) backendNamed(suffix string, spec v1alpha1.NFSBackendSpec) string {
+	e.t.Helper()
+	name := "b" + e.Namespace[strings.LastIndex(e.Namespace, "-")+1:] + suffix
 	e.createBackend(name, spec)
 	e.t.Cleanup(func() { e.dropBackend(name) })
 	return name
@@ -31,7 +37,7 @@ func (e *env) createBackend(name string, spec v1alpha1.NFSBackendSpec) {
 	})
 }
 
-// dropBackend deletes a backend that holds nothing any more, and the claims of its disks.
+// dropBackend deletes a backend that holds nothing any more, and lets the next test have its disks.
 func (e *env) dropBackend(name string) {
 	ctx, cancel := cleanUpContext()
 	defer cancel()
@@ -39,12 +45,14 @@ func (e *env) dropBackend(name string) {
 		{"annotate", "nfsbackend", name, names.AnnotationAllowDeletion + "=" + name, "--overwrite"},
 		{"delete", "nfsbackend", name, "--ignore-not-found", "--timeout=300s"},
 		{"-n", systemNamespace, "delete", "pvc", "-l", names.LabelBackend + "=" + name, "--timeout=120s"},
+		{"delete", "pv", names.Shard(name, 0), "--ignore-not-found", "--wait=false"}, // of a device of storage.hosts
 		{"label", "pv", "-l", names.LabelBackend + "=" + name, names.LabelBackend + "-"},
 	} {
 		if _, err := e.Run(ctx, args...); err != nil && !strings.Contains(err.Error(), "not found") {
 			e.t.Errorf("clean up: %v", err)
 		}
 	}
+	e.releaseDisks(name)
 }
 
 func (e *env) backendReady(name string) {

@@ -28,8 +28,10 @@ func TestTwoServersOutliveWhatIsDoneToThem(t *testing.T) {
 		t.Errorf("the servers run on %v", nodes)
 	}
 	class := e.profile("two", func(p *v1alpha1.StorageProfileSpec) { p.BackendRef.Name = backend })
-	e.create(newClaim("data", ofClass(class)), newClaim("more", ofClass(class), ofSize("1Gi")), newPod("writer", "data"))
-	e.bound("data", "more")
+	e.create(newClaim("data", ofClass(class)), newPod("writer", "data"))
+	e.bound("data")
+	e.create(newClaim("more", ofClass(class), ofSize("1Gi")))
+	e.bound("more")
 	e.ready("writer")
 	if shards := e.shardsOf("data", "more"); shards[0] == shards[1] {
 		t.Errorf("both volumes lie on server %s: the second was to go where there is more room", shards[0])

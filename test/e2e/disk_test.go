@@ -36,6 +36,13 @@ func (e *env) releaseDisks(backend string) {
 	e.t.Helper()
 	ctx, cancel := cleanUpContext()
 	defer cancel()
+	suffix := names.DataClaim(backend, 0)[len("data-nfsd-0"):]
+	if _, err := e.Until(ctx, 5*time.Minute, "the disks of "+backend+" are released", func(got string) bool {
+		return !strings.Contains(got+" ", suffix+" ")
+	}, "get", "pv", "-o", `jsonpath={range .items[?(@.status.phase=="Bound")]}{.spec.claimRef.name} {end}`); err != nil {
+		e.t.Error(err)
+		return
+	}
 	released, err := e.Run(ctx, "get", "pv", "-o",
 		`jsonpath={range .items[?(@.status.phase=="Released")]}{.metadata.name} {.spec.claimRef.name} {.spec.local.path} {.spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].values[0]}{"\n"}{end}`)
 	if err != nil {
@@ -44,7 +51,7 @@ func (e *env) releaseDisks(backend string) {
 	}
 	for line := range strings.Lines(released) {
 		f := strings.Fields(line)
-		if len(f) != 4 || !strings.HasSuffix(f[1], names.DataClaim(backend, 0)[len("data-nfsd-0"):]) {
+		if len(f) != 4 || !strings.HasSuffix(f[1], suffix) {
 			continue
 		}
 		if out, err := onNode(e.t, f[3], "dd", "if=/dev/zero", "of="+f[2], "bs=1M", "count=16", "conv=fsync"); err != nil {
