@@ -17,20 +17,20 @@ import (
 
 // Why the server does not serve.
 const (
-	reasonStarting          = "Starting"
-	reasonStopping          = "Stopping"
-	reasonDeviceUnavailable = "DeviceUnavailable"
-	reasonDeviceNotBlank    = "DeviceNotBlank"
-	reasonDeviceTooSmall    = "DeviceTooSmall"
-	reasonFormatting        = "Formatting"
-	reasonFormatFailed      = "FormatFailed"
-	reasonMountFailed       = "MountFailed"
-	reasonDiskFailed        = "DiskFailed"
-	reasonNewerFormat       = "NewerFormat"
-	reasonHandleWouldChange = "HandleWouldChange"
-	reasonRepairFailed      = "RepairFailed"
-	reasonGaneshaStarting   = "GaneshaStarting"
-	reasonGaneshaFailed     = "GaneshaFailed"
+	reasonStarting          = agentv1.ReasonStarting
+	reasonStopping          = agentv1.ReasonStopping
+	reasonDeviceUnavailable = agentv1.ReasonDeviceUnavailable
+	reasonDeviceNotBlank    = agentv1.ReasonDeviceNotBlank
+	reasonDeviceTooSmall    = agentv1.ReasonDeviceTooSmall
+	reasonFormatting        = agentv1.ReasonFormatting
+	reasonFormatFailed      = agentv1.ReasonFormatFailed
+	reasonMountFailed       = agentv1.ReasonMountFailed
+	reasonDiskFailed        = agentv1.ReasonDiskFailed
+	reasonNewerFormat       = agentv1.ReasonNewerFormat
+	reasonHandleWouldChange = agentv1.ReasonHandleWouldChange
+	reasonRepairFailed      = agentv1.ReasonRepairFailed
+	reasonGaneshaStarting   = agentv1.ReasonGaneshaStarting
+	reasonGaneshaFailed     = agentv1.ReasonGaneshaFailed
 )
 
 // versionTimeout is how long Ganesha may take to say its version, which is for people: it is served without.

@@ -7,25 +7,26 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
 // Why a share cannot be used: reasons for programs.
 const (
-	Unreachable  = "ShareUnreachable"
-	Refused      = "ShareRefused"
-	PathMissing  = "SharePathMissing"
-	BadOptions   = "ShareOptions"
-	ReadOnly     = "ShareReadOnly"
-	RootSquashed = "ShareRootSquashed"
-	IDMapping    = "ShareIDMapping"
-	NotEmpty     = "ShareNotEmpty"
-	Owned        = "ShareOwned"
-	Changed      = "ShareChanged"
-	Locked       = "ShareLocked"
-	NewerFormat  = "NewerFormat"
-	Failed       = "ShareFailed"
+	Unreachable  = agentv1.ReasonShareUnreachable
+	Refused      = agentv1.ReasonShareRefused
+	PathMissing  = agentv1.ReasonSharePathMissing
+	BadOptions   = agentv1.ReasonShareOptions
+	ReadOnly     = agentv1.ReasonShareReadOnly
+	RootSquashed = agentv1.ReasonShareRootSquashed
+	IDMapping    = agentv1.ReasonShareIDMapping
+	NotEmpty     = agentv1.ReasonShareNotEmpty
+	Owned        = agentv1.ReasonShareOwned
+	Changed      = agentv1.ReasonShareChanged
+	Locked       = agentv1.ReasonShareLocked
+	NewerFormat  = agentv1.ReasonNewerFormat
+	Failed       = agentv1.ReasonShareFailed
 )
 
 // Error says why a share cannot be used.

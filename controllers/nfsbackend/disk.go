@@ -39,7 +39,7 @@ func (r *Reconciler) observeHostVolume(ctx context.Context, shard *shardState) e
 		return err
 	}
 	if node == nil {
-		shard.trouble = &reason{"NodeMissing", fmt.Sprintf("there is no node %s, which storage.hosts names", shard.Host().Node)}
+		shard.trouble = &reason{reasonNodeMissing, fmt.Sprintf("there is no node %s, which storage.hosts names", shard.Host().Node)}
 		return nil
 	}
 	shard.Hostname = orElse(node.Labels[corev1.LabelHostname], node.Name)
@@ -148,7 +148,7 @@ func (r *Reconciler) applyClaim(ctx context.Context, shard *shardState) error {
 	if wanted.Cmp(live) > 0 && (apierrors.IsForbidden(err) || apierrors.IsInvalid(err)) {
 		word := reasonDiskCannotGrow
 		if shard.Claim.Status.Phase != corev1.ClaimBound {
-			word = "WaitingForDisk"
+			word = reasonWaitingForDisk
 		}
 		if shard.trouble == nil { // a lost address is worse
 			shard.trouble = &reason{word, fmt.Sprintf(

@@ -12,6 +12,7 @@ import (
 	appsv1ac "k8s.io/client-go/applyconfigurations/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
@@ -78,14 +79,14 @@ func (s *shardState) checkShare() {
 		return
 	}
 	if err := server.CheckExternal(s.Shard); err != nil {
-		s.trouble = &reason{reasonShareOptions, fmt.Sprintf("%v: correct spec.external, or the annotation %s; until then the agent stays as it is",
+		s.trouble = &reason{agentv1.ReasonShareOptions, fmt.Sprintf("%v: correct spec.external, or the annotation %s; until then the agent stays as it is",
 			err, meta.AnnotationTakeOverShare)}
 	}
 }
 
 // misconfigured tells whether the agent would refuse its configuration.
 func (s *shardState) misconfigured() bool {
-	return s.External() && s.trouble != nil && s.trouble.word == reasonShareOptions
+	return s.External() && s.trouble != nil && s.trouble.word == agentv1.ReasonShareOptions
 }
 
 // noteShare takes the identity of the first share that is served, and keeps it. A share that is not served may be any. An agent that
@@ -98,7 +99,7 @@ func noteShare(shard *shardState) {
 		shard.ServerID = found
 	case found != shard.ServerID:
 		shard.mistaken, shard.agent = true, nil
-		shard.problem = reason{reasonShareChanged, fmt.Sprintf("the agent has mounted the share of server %s, but this backend's volumes lie on server %s: "+
+		shard.problem = reason{agentv1.ReasonShareChanged, fmt.Sprintf("the agent has mounted the share of server %s, but this backend's volumes lie on server %s: "+
 			"is the file system behind the export mounted at the server, and the path the one that it was? The agent is started again, and waits for the right one",
 			found, shard.ServerID)}
 	}

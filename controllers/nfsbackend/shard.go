@@ -92,21 +92,21 @@ func (s *shardState) podRan() bool {
 func (s *shardState) holdsData() (bool, reason) {
 	switch {
 	case s.abandoned && s.External():
-		return false, reason{"Unused", fmt.Sprintf(
+		return false, reason{reasonUnused, fmt.Sprintf(
 			"%s cannot be asked, no PersistentVolume and no VolumeSnapshotContent names it, and what lies on the share stays there", s.Name())}
 	case s.abandoned:
-		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, no PersistentVolume names it, and its disk is kept", s.Name())}
+		return false, reason{reasonNeverServed, fmt.Sprintf("%s has never served, no PersistentVolume names it, and its disk is kept", s.Name())}
 	case s.ServerID == "" && s.wouldLoseDisk() && !s.diskWasBlank():
 		return true, reason{reasonHoldsData, fmt.Sprintf(
 			"%s has never served, and nobody knows what is on its disk, which was not made for it and would be deleted: set deletionPolicy to Retain",
 			s.Name())}
 	case s.ServerID == "" && s.agent == nil && s.failsFromStart() && s.diskWasBlank():
-		return false, reason{"NeverServed", fmt.Sprintf("%s has never served, and its disk was made for it", s.Name())}
+		return false, reason{reasonNeverServed, fmt.Sprintf("%s has never served, and its disk was made for it", s.Name())}
 	case s.ServerID == "" && s.agent == nil && s.podRan():
 		return true, reason{reasonServerUnreachable, fmt.Sprintf(
 			"%s has run, and cannot be asked what it holds: %s", s.Name(), s.problem.sentence)}
 	case s.ServerID == "":
-		return false, reason{"NeverServed", fmt.Sprintf("%s has never served", s.Name())}
+		return false, reason{reasonNeverServed, fmt.Sprintf("%s has never served", s.Name())}
 	case !s.serving() && s.External():
 		return true, reason{reasonServerUnreachable, fmt.Sprintf(
 			"%s cannot be asked what it holds: %s. When it has been so for %.0f minutes, and no PersistentVolume and no VolumeSnapshotContent names it, a deletion waits no longer",
@@ -122,12 +122,12 @@ func (s *shardState) holdsData() (bool, reason) {
 	if exports := s.agent.GetExports(); exports > 0 {
 		return true, reason{reasonHoldsData, fmt.Sprintf("%s holds data in %d static exports", s.Name(), exports)}
 	}
-	return false, reason{"Empty", fmt.Sprintf("%s holds no volume", s.Name())}
+	return false, reason{reasonEmpty, fmt.Sprintf("%s holds no volume", s.Name())}
 }
 
 // inUse tells whether the backend may not be deleted.
 func (s *scope) inUse() (bool, reason) {
-	used, found := false, reason{"Empty", "no server holds a volume"}
+	used, found := false, reason{reasonEmpty, "no server holds a volume"}
 	for _, shard := range s.shards {
 		holds, why := shard.holdsData()
 		if holds && (!used || why.word == reasonHoldsData) { // what is known says more than what is not
@@ -220,7 +220,7 @@ func (s *shardState) podProblem() reason {
 	}
 	for _, condition := range pod.Status.Conditions {
 		if condition.Type == corev1.PodScheduled && condition.Status == corev1.ConditionFalse {
-			return reason{"PodUnscheduled", whose + " pod cannot be scheduled: " + condition.Message}
+			return reason{reasonPodUnscheduled, whose + " pod cannot be scheduled: " + condition.Message}
 		}
 	}
 	for _, container := range pod.Status.ContainerStatuses {
@@ -230,8 +230,8 @@ func (s *shardState) podProblem() reason {
 				"%s container fails with exit code %d and is started again; the log of pod %s says why", whose, failed.ExitCode, pod.Name)}
 		}
 		if waiting := container.State.Waiting; waiting != nil && waiting.Reason != "" && waiting.Reason != "ContainerCreating" {
-			return reason{"PodWaiting", fmt.Sprintf("%s container waits: %s: %s", whose, waiting.Reason, waiting.Message)}
+			return reason{reasonPodWaiting, fmt.Sprintf("%s container waits: %s: %s", whose, waiting.Reason, waiting.Message)}
 		}
 	}
-	return reason{"PodStarting", whose + " pod starts"}
+	return reason{reasonPodStarting, whose + " pod starts"}
 }

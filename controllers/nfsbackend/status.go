@@ -3,7 +3,6 @@ package nfsbackend
 import (
 	"fmt"
 	"iter"
-	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
@@ -11,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/conditions"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
@@ -38,27 +38,36 @@ const (
 	reasonHoldsData         = "HoldsData"
 	reasonServerUnreachable = "ServerUnreachable"
 	reasonPodMissing        = "PodMissing"
-	reasonShareChanged      = "ShareChanged"
-	reasonShareOptions      = "ShareOptions"
+	reasonNodeMissing       = "NodeMissing"
+	reasonPodUnscheduled    = "PodUnscheduled"
+	reasonPodWaiting        = "PodWaiting"
+	reasonPodStarting       = "PodStarting"
+	reasonAgentUnreachable  = "AgentUnreachable"
+	reasonCreatingDisk      = "CreatingDisk"
+	reasonWaitingForDisk    = "WaitingForDisk"
+	reasonStoppingServers   = "StoppingServers"
+	reasonNeverServed       = "NeverServed"
+	reasonUnused            = "Unused"
+	reasonEmpty             = "Empty"
+	reasonAwaitingAuthority = "WaitingForCertificates"
 )
 
-// stallingReasons are those of the agent (package agent/server) that only a person can do something about. The others
-// are tried again, and may pass: a device that is still busy, a Ganesha that does not start.
-var stallingReasons = []string{
-	"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", reasonDiskDeleted,
-	reasonAddressLost, reasonDiskCannotGrow, reasonDiskTaken, reasonSeveralDisks,
-	"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned",
-	reasonShareOptions, reasonShareChanged,
+// attentions are those of our own reasons; those of the agent are in package agentv1.
+var attentions = map[string]agentv1.Attention{
+	reasonDiskDeleted: agentv1.NeedsPerson, reasonAddressLost: agentv1.NeedsPerson, reasonDiskCannotGrow: agentv1.NeedsPerson,
+	reasonDiskTaken: agentv1.NeedsPerson, reasonSeveralDisks: agentv1.NeedsPerson,
+
+	reasonDeletionBlocked: agentv1.Watch, reasonDeletionFailed: agentv1.Watch, reasonApplyFailed: agentv1.Watch, reasonPodFailing: agentv1.Watch,
+	reasonPodUnscheduled: agentv1.Watch, reasonNodeMissing: agentv1.Watch,
 }
+
+func attention(word string) agentv1.Attention { return max(attentions[word], agentv1.Attentions[word]) }
+
+// needsPerson tells whether nothing goes on without a person.
+func needsPerson(word string) bool { return attention(word) == agentv1.NeedsPerson }
 
 // disklessReasons are those for which no claim may be made.
-var disklessReasons = []string{reasonDiskTaken, reasonSeveralDisks, reasonDiskNotFree, "NodeMissing"}
-
-// warningReasons are those of the others that people should look at.
-var warningReasons = []string{
-	reasonDeletionBlocked, reasonDeletionFailed, reasonApplyFailed, reasonPodFailing, "PodUnscheduled", "GaneshaFailed", "MountFailed", "DiskFailed", "NodeMissing",
-	"ShareUnreachable", "ShareLocked", "ShareFailed",
-}
+var disklessReasons = []string{reasonDiskTaken, reasonSeveralDisks, reasonDiskNotFree, reasonNodeMissing}
 
 // summarize computes the status from what the pass has found. It reads no clock and no API.
 func summarize(s *scope, err error) {
@@ -119,8 +128,6 @@ func setReady(s *scope, set conditions.Setter, err error) {
 		set.Progressing(reasonApplyFailed, err.Error())
 	case s.waiting != nil:
 		set.Progressing(s.waiting.word, s.waiting.sentence)
-	case !s.backend.DeletionTimestamp.IsZero():
-		set.Progressing("Deleting", "the servers are gone, and the rest is being deleted")
 	default:
 		setReadyFromShards(s, set)
 	}
@@ -136,7 +143,7 @@ func setReadyFromShards(s *scope, set conditions.Setter) {
 		if len(s.shards) > 1 {
 			message += "; " + serving
 		}
-		if slices.Contains(stallingReasons, worst.word) {
+		if needsPerson(worst.word) {
 			set.Stalled(worst.word, message)
 		} else {
 			set.Progressing(worst.word, message)
@@ -172,9 +179,9 @@ func (s *scope) serving() int {
 // worst is what the summary is about when several servers have something: first what needs a person, then what does not
 // serve.
 func (s *scope) worst() (found *reason, shard string) {
-	for _, needsPerson := range []bool{true, false} {
+	for _, stalls := range []bool{true, false} {
 		for _, shard := range s.shards {
-			if why := shard.ailment(); why != nil && slices.Contains(stallingReasons, why.word) == needsPerson {
+			if why := shard.ailment(); why != nil && needsPerson(why.word) == stalls {
 				return why, shard.Name()
 			}
 		}
@@ -333,7 +340,7 @@ func (r *Reconciler) announce(s *scope) {
 	}
 	ready := apimeta.FindStatusCondition(after, v1alpha1.ConditionReady)
 	kind := corev1.EventTypeNormal
-	if apimeta.IsStatusConditionTrue(after, v1alpha1.ConditionStalled) || slices.Contains(warningReasons, ready.Reason) {
+	if attention(ready.Reason) > agentv1.Passes {
 		kind = corev1.EventTypeWarning
 	}
 	r.event(s, kind, ready.Reason, ready.Message)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/authority"
@@ -160,12 +161,12 @@ func (r *Reconciler) askAgent(ctx context.Context, shard *shardState) {
 	case shard.External():
 		r.askPod(ctx, shard)
 	case shard.Claim == nil:
-		shard.problem = reason{"CreatingDisk", "the claim of the disk is being made"}
+		shard.problem = reason{reasonCreatingDisk, "the claim of the disk is being made"}
 	case !shard.Claim.DeletionTimestamp.IsZero() && shard.Backend.DeletionTimestamp.IsZero():
 		shard.problem = reason{reasonDiskDeleted, fmt.Sprintf(
 			"PersistentVolumeClaim %s is being deleted; our finalizer holds it, but the server cannot start again", shard.ClaimName())}
 	case shard.volume == nil && shard.pod == nil:
-		shard.problem = reason{"WaitingForDisk", fmt.Sprintf("PersistentVolumeClaim %s is not bound to a disk", shard.ClaimName())}
+		shard.problem = reason{reasonWaitingForDisk, fmt.Sprintf("PersistentVolumeClaim %s is not bound to a disk", shard.ClaimName())}
 	case shard.pod == nil:
 		shard.problem = reason{reasonPodMissing, "the server's pod does not exist yet"}
 	default:
@@ -186,21 +187,21 @@ func (r *Reconciler) askPod(ctx context.Context, shard *shardState) {
 	if err != nil {
 		log.FromContext(ctx).V(1).Info("Agent cannot be asked", "shard", shard.Name(), "error", err.Error())
 		shard.problem = shard.podProblem()
-		if shard.problem.word == "PodStarting" { // the error's text varies, and has no place in a condition
-			shard.problem = reason{"AgentUnreachable", "the agent does not answer"}
+		if shard.problem.word == reasonPodStarting { // the error's text varies, and has no place in a condition
+			shard.problem = reason{reasonAgentUnreachable, "the agent does not answer"}
 		}
 		return
 	}
 	shard.agent = status
 	if !status.GetServing() {
-		shard.problem = reason{orElse(status.GetReason(), "Starting"), orElse(status.GetMessage(), "the server starts")}
+		shard.problem = reason{orElse(status.GetReason(), agentv1.ReasonStarting), orElse(status.GetMessage(), "the server starts")}
 	}
 }
 
 // awaitAuthority ends the pass while there are no certificates to give: an ordinary wait after the first start.
 func (r *Reconciler) awaitAuthority(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	if _, err := authority.Load(ctx, r.Client, r.Namespace); errors.Is(err, authority.ErrNotYet) {
-		s.waiting = &reason{"WaitingForCertificates", err.Error()}
+		s.waiting = &reason{reasonAwaitingAuthority, err.Error()}
 		return &ctrl.Result{RequeueAfter: authorityInterval}, nil
 	}
 	return nil, nil // what else may be wrong with it is told by those who need it
