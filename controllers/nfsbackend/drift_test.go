@@ -33,6 +33,7 @@ type operand struct {
 // operands of a backend with one server.
 func (w *world) operands() []operand {
 	set, service, config, secret := &appsv1.StatefulSet{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{}
+	var port int32
 	claim, disk, budget := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}, &policyv1.PodDisruptionBudget{}
 	return []operand{
 		{
@@ -48,8 +49,18 @@ func (w *world) operands() []operand {
 		},
 		{
 			name: "Service", key: w.shard(), obj: service,
-			edit:     func() { service.Spec.PublishNotReadyAddresses = false },
-			restored: func() { w.Expect(service.Spec.PublishNotReadyAddresses).To(BeTrue()) },
+			edit: func() {
+				service.Spec.PublishNotReadyAddresses = false
+				port = service.Spec.Ports[0].Port
+				service.Spec.Ports[0].Port++ // whose name ours has
+				delete(service.Labels, meta.LabelInUse)
+			},
+			restored: func() {
+				w.Expect(service.Spec.PublishNotReadyAddresses).To(BeTrue())
+				w.Expect(service.Spec.Ports[0].Port).To(Equal(port))
+				w.Expect(service.Spec.ClusterIP).To(Equal(w.backend().Status.Shards[0].Address))
+				w.Expect(service.Labels).To(HaveKeyWithValue(meta.LabelInUse, "true"))
+			},
 		},
 		{
 			name: "ConfigMap", key: w.shard(), obj: config,
@@ -63,8 +74,11 @@ func (w *world) operands() []operand {
 		},
 		{
 			name: "PodDisruptionBudget", key: client.ObjectKey{Namespace: testenv.Namespace, Name: "nfsd-" + w.name}, obj: budget,
-			edit: func() { budget.Spec.MaxUnavailable = new(intstr.FromInt32(0)) },
+			edit: func() { // the two exclude each other
+				budget.Spec.MaxUnavailable, budget.Spec.MinAvailable = nil, new(intstr.FromInt32(1))
+			},
 			restored: func() {
+				w.Expect(budget.Spec.MinAvailable).To(BeNil())
 				w.Expect(budget.Spec.MaxUnavailable.IntValue()).To(Equal(1))
 				w.Expect(*budget.Spec.UnhealthyPodEvictionPolicy).To(Equal(policyv1.AlwaysAllow))
 			},
@@ -74,10 +88,12 @@ func (w *world) operands() []operand {
 			edit: func() {
 				claim.Finalizers = nil
 				delete(claim.Annotations, meta.AnnotationServerID)
+				delete(claim.Labels, meta.LabelInUse)
 			},
 			restored: func() {
 				w.Expect(claim.Finalizers).To(ContainElement(names.Finalizer))
 				w.Expect(claim.Annotations).To(HaveKey(meta.AnnotationServerID))
+				w.Expect(claim.Labels).To(HaveKeyWithValue(meta.LabelInUse, "true"))
 			},
 		},
 		{

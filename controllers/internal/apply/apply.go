@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -47,10 +48,45 @@ func Object[T client.Object, C Configuration](ctx context.Context, c client.Clie
 			return false, nil
 		}
 	}
-	if err := c.Apply(ctx, desired, client.FieldOwner(names.FieldOwner), client.ForceOwnership); err != nil {
+	exists := err == nil
+	err = c.Apply(ctx, desired, client.FieldOwner(names.FieldOwner), client.ForceOwnership)
+	if exists && apierrors.IsInvalid(err) && replaceable(live) {
+		if err = replaceSpec(ctx, c, live, desired); err == nil {
+			err = c.Apply(ctx, desired, client.FieldOwner(names.FieldOwner), client.ForceOwnership)
+		}
+	}
+	if err != nil {
 		return false, fmt.Errorf("apply %s %s: %w", deref(desired.GetKind()), key.Name, err)
 	}
 	return true, nil
+}
+
+// replaceable tells whether the spec is all ours, and not a record of what was bound to what.
+func replaceable(live client.Object) bool {
+	switch live.(type) {
+	case *corev1.PersistentVolumeClaim, *corev1.PersistentVolume:
+		return false
+	}
+	return true
+}
+
+// replaceSpec takes out of a spec what others have put there, where the API server does not accept ours beside it: an apply
+// merges, and so can never undo that Deny became Warn, or maxUnavailable became minAvailable. Labels and annotations stay.
+func replaceSpec[T client.Object, C Configuration](ctx context.Context, c client.Client, live T, desired C) error {
+	want, err := normalize(desired)
+	if err != nil {
+		return err
+	}
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(live)
+	if err != nil {
+		return err
+	}
+	content["spec"] = want.(map[string]any)["spec"]
+	changed := live.DeepCopyObject().(T)
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, changed); err != nil {
+		return err
+	}
+	return c.Patch(ctx, changed, client.MergeFromWithOptions(live.DeepCopyObject().(T), client.MergeFromWithOptimisticLock{}))
 }
 
 func matches[T client.Object, C Configuration](live T, desired C, extract Extractor[T, C]) (bool, error) {
@@ -79,14 +115,15 @@ func normalize(configuration any) (any, error) {
 	return out, json.Unmarshal(text, &out)
 }
 
-// Delete deletes what may be gone already. The object is the one that was read: another of the same name is let alone.
+// Delete deletes what may be gone already. The object is the one that was read: another of the same name is let alone, and
+// answered with a conflict, for it may be ours as well.
 func Delete(ctx context.Context, c client.Client, obj client.Object) error {
 	if !obj.GetDeletionTimestamp().IsZero() {
 		return nil
 	}
 	uid := obj.GetUID()
 	err := c.Delete(ctx, obj, client.Preconditions{UID: &uid}, client.PropagationPolicy("Background"))
-	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete %T %s: %w", obj, obj.GetName(), err)
 	}
 	return nil
