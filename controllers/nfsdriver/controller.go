@@ -38,6 +38,9 @@ type Reconciler struct {
 	// Namespace of all operands.
 	Namespace string
 	Images    images.Set
+
+	// asideOf is the installation that was told of to own the driver; there is one NFSDriver, and one worker.
+	asideOf string
 }
 
 // scope is one pass.
@@ -81,13 +84,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return apply.Result(ctrl.Result{}, r.claim(ctx, driver)) // the status patch brings us back
 	case install.Ours:
 	case install.Foreign:
-		log.FromContext(ctx).Info("Standing aside: the driver belongs to another installation",
-			"namespace", r.Namespace, "owner", driver.Status.InstallNamespace)
+		r.standAside(ctx, driver)
 		return ctrl.Result{RequeueAfter: lookInterval}, nil
 	}
 	s := &scope{before: driver.DeepCopy(), driver: driver}
 	err = r.reconcile(ctx, s)
-	if s.gone {
+	if s.gone || apierrors.IsConflict(err) { // where a cache was behind, what was found is not worth telling
 		return apply.Result(ctrl.Result{}, err)
 	}
 	summarize(s, err)
@@ -129,6 +131,18 @@ func (r *Reconciler) claim(ctx context.Context, driver *v1alpha1.NFSDriver) erro
 	r.Recorder.Eventf(driver, nil, corev1.EventTypeNormal, "Claimed", "Reconcile",
 		"The operator in namespace %s runs this driver", r.Namespace)
 	return nil
+}
+
+// standAside tells people once in the life of a manager, and again when the driver changes hands.
+func (r *Reconciler) standAside(ctx context.Context, driver *v1alpha1.NFSDriver) {
+	owner := driver.Status.InstallNamespace
+	if r.asideOf == owner {
+		return
+	}
+	r.asideOf = owner
+	log.FromContext(ctx).Info("Standing aside: the driver belongs to another installation", "namespace", r.Namespace, "owner", owner)
+	r.Recorder.Eventf(driver, nil, corev1.EventTypeWarning, "StandingAside", "Reconcile",
+		"The operator in namespace %s does nothing, because the one in namespace %s runs this driver: remove one of the two", r.Namespace, owner)
 }
 
 func (r *Reconciler) patchStatus(ctx context.Context, s *scope) error {

@@ -39,12 +39,18 @@ type Claim struct {
 
 // State reads the claim on NFSDriver/default.
 func (c Claim) State(ctx context.Context) (State, error) {
+	driver, err := c.driver(ctx)
+	return c.Of(driver), err
+}
+
+// driver is empty where there is none.
+func (c Claim) driver(ctx context.Context) (*v1alpha1.NFSDriver, error) {
 	driver := &v1alpha1.NFSDriver{}
 	err := c.Client.Get(ctx, client.ObjectKey{Name: DriverName}, driver)
 	if client.IgnoreNotFound(err) != nil {
-		return Unclaimed, fmt.Errorf("get NFSDriver %s: %w", DriverName, err)
+		return &v1alpha1.NFSDriver{}, fmt.Errorf("get NFSDriver %s: %w", DriverName, err)
 	}
-	return c.Of(driver), nil
+	return driver, nil
 }
 
 // Of is whose the given driver is.
@@ -61,9 +67,10 @@ func (c Claim) Of(driver *v1alpha1.NFSDriver) State {
 
 // Check is a readiness check: an installation that stands aside is not ready, and says why.
 func (c Claim) Check(r *http.Request) error {
-	state, err := c.State(r.Context())
-	if err == nil && state == Foreign {
-		return fmt.Errorf("NFSDriver %s belongs to an installation in another namespace, not to %s", DriverName, c.Namespace)
+	driver, err := c.driver(r.Context())
+	if err == nil && c.Of(driver) == Foreign {
+		return fmt.Errorf("NFSDriver %s belongs to the installation in namespace %s, so the one in %s stands aside: remove one of the two",
+			DriverName, driver.Status.InstallNamespace, c.Namespace)
 	}
 	return err
 }
