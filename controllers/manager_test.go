@@ -5,6 +5,7 @@ package controllers
 import (
 	"context"
 	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -81,6 +82,9 @@ func TestManager(t *testing.T) {
 	g := NewWithT(t)
 	g.SetDefaultEventuallyTimeout(patience)
 	c := testenv.Client(t)
+	for _, variable := range relatedImages {
+		t.Setenv(variable, imageOf(variable))
+	}
 	requests := startManager(t, c)
 	class := "local-block"
 	backend := &v1alpha1.NFSBackend{
@@ -130,6 +134,7 @@ func TestManager(t *testing.T) {
 	}).Should(Succeed())
 
 	expectSnapshots(t, c, profile)
+	expectRelatedImages(t, c)
 	expectSilence(t, c, requests)
 	expectRecreation(t, c, profile)
 	askForCertificate(t)
@@ -144,6 +149,42 @@ func TestManager(t *testing.T) {
 		return client.IgnoreNotFound(err) == nil && err != nil
 	}).Should(BeTrue(), "nothing needs the driver any more")
 	expectRights(t, requests)
+}
+
+// relatedImages are what OLM and disconnected clusters set.
+var relatedImages = []string{
+	"RELATED_IMAGE_NFS_OPERATOR", "RELATED_IMAGE_NFS_SERVER", "RELATED_IMAGE_CSI_PROVISIONER", "RELATED_IMAGE_CSI_RESIZER", "RELATED_IMAGE_CSI_SNAPSHOTTER",
+}
+
+// imageOf is an image for a variable, in a registry of a cluster that has no other.
+func imageOf(variable string) string {
+	return "registry.local/" + strings.ToLower(strings.TrimPrefix(variable, "RELATED_IMAGE_")) + ":v9"
+}
+
+// expectRelatedImages: no pod of ours has an image that nobody has set.
+func expectRelatedImages(t *testing.T, c client.Client) {
+	t.Helper()
+	g := NewWithT(t)
+	controller, node := &appsv1.Deployment{}, &appsv1.DaemonSet{}
+	server, external := &appsv1.StatefulSet{}, &appsv1.Deployment{}
+	got := map[string]bool{}
+	for obj, name := range map[client.Object]string{
+		controller: names.ComponentController, node: names.ComponentNode, server: names.Shard("shared", 0), external: names.Shard("nas", 0),
+	} {
+		g.Expect(c.Get(t.Context(), client.ObjectKey{Namespace: testenv.Namespace, Name: name}, obj)).To(Succeed())
+	}
+	for _, pod := range []corev1.PodSpec{
+		controller.Spec.Template.Spec, node.Spec.Template.Spec, server.Spec.Template.Spec, external.Spec.Template.Spec,
+	} {
+		for _, container := range append(pod.InitContainers, pod.Containers...) {
+			got[container.Image] = true
+		}
+	}
+	want := map[string]bool{}
+	for _, variable := range relatedImages {
+		want[imageOf(variable)] = true
+	}
+	g.Expect(got).To(Equal(want))
 }
 
 // expectSilence: when nobody changes anything, no object of ours gets a new version.

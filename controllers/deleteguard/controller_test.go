@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
@@ -57,12 +58,27 @@ func TestNamespaceAndDefinitionsAreGuardedWhileABackendIsInUse(t *testing.T) {
 	}
 	settle()
 	g.Expect(c.Delete(t.Context(), definition(), client.DryRunAll)).To(Succeed(), "an unused installation may go")
+	g.Expect(labelled(t)).To(BeEmpty())
 
 	use(metav1.ConditionTrue)
 	for _, obj := range []client.Object{namespace, definition()} {
 		err := c.Delete(t.Context(), obj, client.DryRunAll)
 		g.Expect(err).To(MatchError(And(ContainSubstring("in use"), ContainSubstring(names.AnnotationAllowDeletion+": "+obj.GetName()))))
 	}
+	all := []string{
+		testenv.Namespace, "nfsbackends.storage.nfs-operator.io", "storageprofiles.storage.nfs-operator.io", "nfsdrivers.storage.nfs-operator.io",
+	}
+	g.Expect(labelled(t)).To(ConsistOf(all))
+	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)).To(Succeed())
+	delete(namespace.Labels, meta.LabelInUse) // by hand
+	namespace.Labels["example.org/mine"] = "stays"
+	g.Expect(c.Update(t.Context(), namespace)).To(Succeed())
+	g.Expect(labelled(t)).To(HaveLen(3))
+	settle()
+	g.Expect(labelled(t)).To(ConsistOf(all))
+	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)).To(Succeed())
+	g.Expect(namespace.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
+
 	crd := definition()
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(crd), crd)).To(Succeed())
 	former := crd.DeepCopy()
@@ -72,4 +88,35 @@ func TestNamespaceAndDefinitionsAreGuardedWhileABackendIsInUse(t *testing.T) {
 
 	use(metav1.ConditionFalse)
 	g.Expect(c.Delete(t.Context(), namespace, client.DryRunAll)).To(Succeed())
+	g.Expect(labelled(t)).To(BeEmpty())
+
+	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
+		r.Client = f.Client(c.(client.WithWatch))
+		r.Uncached, r.Claim.Client = r.Client, r.Client
+		for status, want := range map[metav1.ConditionStatus][]string{metav1.ConditionTrue: all, metav1.ConditionFalse: nil} {
+			backend.Status.Conditions[0].Status = status
+			g.Expect(testenv.Client(t).Status().Update(t.Context(), backend)).To(Succeed())
+			f.Again()
+			f.Settle(t, r, counter, "all", func(error) {})
+			g.Expect(labelled(t)).To(ConsistOf(want))
+		}
+	})
+}
+
+// labelled are the names of what is kept.
+func labelled(t *testing.T) (all []string) {
+	t.Helper()
+	for _, kind := range []schema.GroupVersionKind{
+		{Version: "v1", Kind: "NamespaceList"}, {Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinitionList"},
+	} {
+		list := &unstructured.UnstructuredList{}
+		list.SetGroupVersionKind(kind)
+		if err := testenv.Client(t).List(t.Context(), list, client.MatchingLabels{meta.LabelInUse: "true"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, obj := range list.Items {
+			all = append(all, obj.GetName())
+		}
+	}
+	return all
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -114,7 +115,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	}
 	backend := &v1alpha1.NFSBackend{}
 	if err := r.Client.Get(ctx, req.NamespacedName, backend); err != nil {
-		r.turn.endOf(req.Name)
+		if apierrors.IsNotFound(err) {
+			r.turn.endOf(req.Name)
+			r.silent.note(names.Shard(req.Name, 0), false, r.now()) // for another backend of the name
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if err := r.ensureFinalizer(ctx, backend); err != nil {
@@ -122,7 +126,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	}
 	s := &scope{before: backend.DeepCopy(), backend: backend, now: r.now(), version: r.Version}
 	defer func() {
-		if s.gone {
+		if s.gone || apierrors.IsConflict(reterr) { // where a cache was behind, what was found is not worth telling
 			res, reterr = apply.Result(res, reterr)
 			return
 		}

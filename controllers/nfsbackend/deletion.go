@@ -153,7 +153,7 @@ func (r *Reconciler) stopServers(ctx context.Context, s *scope) (*ctrl.Result, e
 		errs = append(errs, apply.Delete(ctx, r.Client, &pods.Items[i]))
 	}
 	if len(pods.Items) > 0 {
-		s.waiting = &reason{"StoppingServers", fmt.Sprintf("waiting for %d server pods to stop", len(pods.Items))}
+		s.waiting = &reason{reasonStoppingServers, fmt.Sprintf("waiting for %d server pods to stop", len(pods.Items))}
 		return &ctrl.Result{}, errors.Join(errs...) // the watch on pods brings us back
 	}
 	return nil, errors.Join(errs...)
@@ -231,14 +231,11 @@ func (r *Reconciler) releaseFinalizer(ctx context.Context, s *scope) (*ctrl.Resu
 	before := s.backend.DeepCopy()
 	if controllerutil.RemoveFinalizer(s.backend, names.Finalizer) {
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-		if err := r.Client.Patch(ctx, s.backend, patch); err != nil {
-			return nil, client.IgnoreNotFound(err)
+		if err := r.Client.Patch(ctx, s.backend, patch); client.IgnoreNotFound(err) != nil {
+			return nil, err
 		}
 	}
 	s.gone = true
-	for _, shard := range s.shards {
-		r.silent.note(shard.Name(), false, s.now)
-	}
 	return nil, nil
 }
 

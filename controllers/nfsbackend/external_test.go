@@ -151,10 +151,7 @@ func TestExternalBackendBecomesReady(t *testing.T) {
 }
 
 func TestShareThatCannotBeUsedStallsWithTheAgentsWords(t *testing.T) {
-	for _, word := range []string{
-		"ShareRefused", "SharePathMissing", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned", "ShareOptions",
-		"ShareChanged", "NewerFormat",
-	} {
+	for _, word := range []string{agentv1.ReasonShareOwned, agentv1.ReasonNewerFormat} { // reasons_test.go has them all
 		t.Run(word, func(t *testing.T) {
 			w := newWorld(t)
 			w.create(external)
@@ -471,6 +468,31 @@ func TestDeletionOfAnExternalBackendWhoseAgentIsAway(t *testing.T) {
 	w.ahead += time.Minute
 	w.settle()
 	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"), "the wait begins anew")
+	w.ahead += silentFor
+	w.settle()
+	w.Expect(w.backendGone()).To(BeTrue())
+}
+
+// What was found of a backend's agent is not held against the agent of another one of the name.
+func TestSilenceOfAFormerAgentIsForgotten(t *testing.T) {
+	w := newWorld(t)
+	pod := w.readyExternal(0)
+	w.agents.status = nil
+	w.settle()
+	w.change(func(b *v1alpha1.NFSBackend) { b.Finalizers = nil }) // by hand
+	w.delete()
+	w.pass()
+	w.Expect(w.backendGone()).To(BeTrue())
+	w.stopPod(pod)
+	w.ahead += silentFor
+
+	w.create(external)
+	w.settle()
+	w.startAgent("2")
+	w.settle()
+	w.delete()
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
 	w.ahead += silentFor
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())

@@ -4,145 +4,291 @@ package nfsbackend
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
+	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
-// failing fails the call of the given number, counted from 1, and counts all.
-type failing struct{ number, calls int }
-
-var errInjected = errors.New("injected")
-
-func (f *failing) next() error {
-	f.calls++
-	if f.calls == f.number {
-		return errInjected
-	}
-	return nil
+// suffering is a world in which calls of the reconciler fail.
+type suffering struct {
+	*world
+	f *testenv.Fault
+	// keeps are the servers of which nothing may be deleted, with their addresses.
+	keeps map[int32]string
 }
 
-func (f *failing) client(c client.Client) client.WithWatch {
-	return interceptor.NewClient(c.(client.WithWatch), interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			if err := f.next(); err != nil {
-				return err
-			}
-			return c.Get(ctx, key, obj, opts...)
-		},
-		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			if err := f.next(); err != nil {
-				return err
-			}
-			return c.List(ctx, list, opts...)
-		},
-		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
-			if err := f.next(); err != nil {
-				return err
-			}
-			return c.Delete(ctx, obj, opts...)
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			if err := f.next(); err != nil {
-				return err
-			}
-			return c.Patch(ctx, obj, patch, opts...)
-		},
-		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			if err := f.next(); err != nil {
-				return err
-			}
-			return c.Apply(ctx, obj, opts...)
-		},
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
-			if err := f.next(); err != nil {
-				return err
-			}
-			return c.SubResource(sub).Patch(ctx, obj, patch, opts...)
-		},
-	})
-}
-
-// attempt reconciles once with one call failing, and tells whether there was a call of that number.
-func (w *world) attempt(number int) bool {
-	w.t.Helper()
-	whole, fault := w.r.Client, &failing{number: number}
-	w.r.Client = fault.client(whole)
-	w.r.Uncached = w.r.Client
-	_, _ = w.r.Reconcile(w.t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
-	w.r.Client, w.r.Uncached = whole, whole
-	return fault.calls >= number
-}
-
-func TestEveryFailedCallOfANewBackendHeals(t *testing.T) {
-	eachCall(t, func(w *world, number int) bool {
-		w.create(nil)
-		reached := w.attempt(number)
-		w.ready(0)
-		w.Expect(w.inUseLabels()).To(BeEmpty())
-		return reached
-	})
-}
-
-// eachCall tells a story anew for each call that can fail in it, until the story says that there was no such call.
-func eachCall(t *testing.T, story func(w *world, number int) bool) {
+func newSuffering(t *testing.T, f *testenv.Fault) *suffering {
 	t.Helper()
-	for number, reached := 1, true; reached; number++ {
-		ok := t.Run(fmt.Sprintf("call %d", number), func(t *testing.T) { reached = story(newWorld(t), number) })
-		if !ok {
-			t.FailNow()
+	w := &suffering{world: newWorld(t), f: f}
+	w.r.Client = f.Client(w.r.Client.(client.WithWatch))
+	w.r.Uncached, w.r.Claim.Client = w.r.Client, w.r.Client
+	return w
+}
+
+// suffer settles while each write fails once more, and each other call that has not failed yet.
+func (w *suffering) suffer() {
+	w.t.Helper()
+	w.f.WritesAgain()
+	for {
+		result := w.f.Settle(w.t, w.r, w.counter, w.name, w.interrupted)
+		w.checkStatus()
+		if w.backendGone() || result.RequeueAfter > settleInterval || w.backend().DeletionTimestamp.IsZero() {
+			return
 		}
+		w.ahead += settleInterval // nothing but the deletion's pause is waited for
 	}
 }
 
-// Nothing of a backend that works is deleted, whatever call of a pass fails, and no address is forgotten.
-func TestEveryFailedCallOfAWorkingBackendHealsAndDeletesNothing(t *testing.T) {
-	w := newWorld(t)
-	w.readyShards(2)
-	before := w.backend().Status
-	for number := 1; w.attempt(number); number++ {
-		for shard := range int32(2) {
-			w.get(w.podOf(shard), &corev1.Pod{})
-			w.get(w.shardKey(shard), &appsv1.StatefulSet{})
-			w.get(w.shardKey(shard), &corev1.Service{})
-			w.get(w.claimOf(shard), &corev1.PersistentVolumeClaim{})
-		}
-		w.settle()
-		after := w.backend().Status
-		w.Expect(after.Shards).To(HaveLen(2), "call %d", number)
-		for i := range after.Shards {
-			w.Expect(after.Shards[i].Address).To(Equal(before.Shards[i].Address))
-			w.Expect(after.Shards[i].Serving).To(BeTrue())
+// interrupted checks what others see after a pass that was cut off. A manager whose last answer was lost died, and forgot.
+func (w *suffering) interrupted(err error) {
+	w.t.Helper()
+	w.checkStatus()
+	if w.f.Kind == testenv.Lost {
+		w.r = &Reconciler{
+			Client: w.r.Client, Uncached: w.r.Uncached, Recorder: w.r.Recorder, Agents: w.r.Agents, Claim: w.r.Claim,
+			Namespace: w.r.Namespace, Image: w.r.Image, Now: w.r.Now,
 		}
 	}
-	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonServing))
-}
-
-func TestEveryFailedCallOfADeletionHeals(t *testing.T) {
-	eachCall(t, func(w *world, number int) bool {
-		w.create(nil)
-		w.ready(0)
-		w.delete()
-		w.pass()
-		w.ahead += settleInterval
-		w.pass() // released
-		reached := w.attempt(number)
-		w.settle()
-		w.Expect(w.backendGone()).To(BeTrue())
-		w.Expect(w.gone(w.shard(), &corev1.Service{})).To(BeTrue())
-		claim := &corev1.PersistentVolumeClaim{}
-		w.get(w.claimKey(), claim)
+	for number, address := range w.keeps {
+		service, claim := &corev1.Service{}, &corev1.PersistentVolumeClaim{}
+		w.get(w.shardKey(number), service)
+		w.Expect(service.Spec.ClusterIP).To(Equal(address))
+		if w.backend().Spec.Server == nil {
+			w.get(w.shardKey(number), &appsv1.Deployment{})
+			continue
+		}
+		w.get(w.shardKey(number), &appsv1.StatefulSet{})
+		w.get(w.claimOf(number), claim)
 		w.Expect(claim.DeletionTimestamp).To(BeNil())
-		return reached
+	}
+	if w.f.Kind != testenv.Conflict {
+		return
+	}
+	w.Expect(err).NotTo(HaveOccurred(), "a cache that is behind is no error")
+	if !w.backendGone() {
+		if ready := apimeta.FindStatusCondition(w.backend().Status.Conditions, v1alpha1.ConditionReady); ready != nil {
+			w.Expect(ready.Reason).NotTo(BeElementOf(reasonApplyFailed, reasonDeletionFailed), "nor a thing to tell people: %s", ready.Message)
+		}
+	}
+}
+
+// keep has the servers watched that there are.
+func (w *suffering) keep() {
+	w.t.Helper()
+	w.keeps = map[int32]string{}
+	for _, shard := range w.backend().Status.Shards {
+		w.keeps[shard.Shard] = shard.Address
+	}
+}
+
+func (w *suffering) expectServing(shards string) {
+	w.t.Helper()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonServing))
+	w.Expect(w.backend().Status.ServingShards).To(Equal(shards))
+}
+
+// deleteSuffering deletes the backend, and settles while each call fails once more.
+func (w *suffering) deleteSuffering() {
+	w.t.Helper()
+	w.delete()
+	w.f.Again()
+	w.suffer()
+}
+
+// expectNothingLeft: but the disks.
+func (w *suffering) expectNothingLeft(shards int32) {
+	w.t.Helper()
+	w.Expect(w.backendGone()).To(BeTrue())
+	for number := range shards {
+		for _, obj := range []client.Object{
+			&appsv1.StatefulSet{}, &appsv1.Deployment{}, &corev1.Service{}, &corev1.ConfigMap{}, &corev1.Secret{},
+		} {
+			w.Expect(w.gone(w.shardKey(number), obj)).To(BeTrue(), "%T of server %d", obj, number)
+		}
+		w.Expect(w.gone(w.podOf(number), &corev1.Pod{})).To(BeTrue())
+	}
+	w.Expect(w.gone(client.ObjectKey{Namespace: w.r.Namespace, Name: "nfsd-" + w.name}, &policyv1.PodDisruptionBudget{})).To(BeTrue())
+}
+
+// grown is what the disk's driver does.
+func (w *suffering) grown(number int32) {
+	w.t.Helper()
+	claim := &corev1.PersistentVolumeClaim{}
+	w.get(w.claimOf(number), claim)
+	claim.Status.Capacity[corev1.ResourceStorage] = resource.MustParse("20Gi")
+	w.Expect(w.c.Status().Update(w.t.Context(), claim)).To(Succeed())
+}
+
+func TestLifeOfABackendWhoseCallsFail(t *testing.T) {
+	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
+		w := newSuffering(t, f)
+		class := &storagev1.StorageClass{
+			ObjectMeta: metav1.ObjectMeta{Name: "local-block"}, Provisioner: "disks.example.org", AllowVolumeExpansion: new(true),
+		}
+		w.Expect(w.c.Create(t.Context(), class)).To(Succeed())
+		t.Cleanup(func() { w.Expect(w.c.Delete(context.Background(), class)).To(Succeed()) })
+		w.create(func(b *v1alpha1.NFSBackend) {
+			b.Spec.Server.Shards, b.Spec.DeletionPolicy = 2, v1alpha1.DeletionDelete
+		})
+		w.suffer()
+		for number := range int32(2) {
+			w.bindShard(number, fmt.Sprintf("disk-%d-%s", number, w.name))
+			w.startShard(number)
+		}
+		w.agents.status = serving(1)
+		w.suffer()
+		w.expectServing("2/2")
+		w.keep()
+
+		w.grow()
+		w.Eventually(func() string { // caches of the API server itself
+			w.suffer()
+			claim := &corev1.PersistentVolumeClaim{}
+			w.get(w.claimOf(1), claim)
+			return claim.Spec.Resources.Requests.Storage().String()
+		}, "20s", "100ms").Should(Equal("20Gi"))
+		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonGrowingDisk))
+		w.grown(0)
+		w.grown(1)
+		w.suffer()
+		w.expectServing("2/2")
+
+		w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.LeaseSeconds = 20 })
+		w.suffer()
+		for number := range int32(2) {
+			w.observed(number)
+		}
+		for number := range int32(2) {
+			w.suffer()
+			w.Expect(w.gone(w.podOf(number), &corev1.Pod{})).To(BeTrue())
+			if number == 0 {
+				w.get(w.podOf(1), &corev1.Pod{})
+			}
+			w.startShard(number)
+		}
+		w.suffer()
+		w.expectServing("2/2")
+
+		w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.Shards = 3 })
+		w.suffer()
+		w.bindShard(2, "disk-2-"+w.name)
+		w.grown(2)
+		w.startShard(2)
+		w.suffer()
+		w.expectServing("3/3")
+
+		w.deleteSuffering()
+		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+		w.agents.status, w.keeps = serving(0), nil
+		w.suffer()
+		w.expectNothingLeft(3)
+		for number := range int32(3) {
+			claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
+			if !w.gone(w.claimOf(number), claim) { // Kubernetes' own finalizer, which nobody removes here
+				w.Expect(claim.DeletionTimestamp).NotTo(BeNil())
+				w.Expect(claim.Finalizers).NotTo(ContainElement(names.Finalizer))
+			}
+			w.get(client.ObjectKey{Name: fmt.Sprintf("disk-%d-%s", number, w.name)}, disk)
+			w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimDelete))
+			w.Expect(disk.Labels).To(BeEmpty())
+		}
 	})
+}
+
+func TestLifeOfAnExternalBackendWhoseCallsFail(t *testing.T) {
+	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
+		w := newSuffering(t, f)
+		w.create(external)
+		w.suffer()
+		former := w.startAgent("1")
+		w.agents.status = mounted(1)
+		w.suffer()
+		w.expectServing("1/1")
+		w.keep()
+
+		w.change(func(b *v1alpha1.NFSBackend) { b.Spec.External.Server = "192.0.2.7" })
+		w.suffer()
+		w.Expect(w.agentConfig().Server).To(Equal("192.0.2.7"))
+		w.stopPod(former)
+		w.startAgent("2")
+		w.suffer()
+		w.expectServing("1/1")
+
+		w.deleteSuffering()
+		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+		w.agents.status, w.keeps = mounted(0), nil
+		w.suffer()
+		w.expectNothingLeft(1)
+	})
+}
+
+// The disk of a former backend of the name is adopted, too: a device of a node, and a claim's.
+func TestLifeOfABackendWithItsFormersDiskWhoseCallsFail(t *testing.T) {
+	for name, device := range map[string]bool{"device": true, "claim": false} {
+		t.Run(name, func(t *testing.T) {
+			testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
+				w := newSuffering(t, f)
+				node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "metal-" + w.name}}
+				w.Expect(w.c.Create(t.Context(), node)).To(Succeed())
+				t.Cleanup(func() { w.Expect(w.c.Delete(context.Background(), node)).To(Succeed()) })
+				storage := func(b *v1alpha1.NFSBackend) {
+					if device {
+						b.Spec.Server.Storage = v1alpha1.ServerStorage{Hosts: []v1alpha1.HostDevice{{Node: node.Name, Device: "/dev/sdb"}}}
+					}
+				}
+				w.create(storage)
+				w.suffer()
+				disk, claim := &corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}
+				key := client.ObjectKey{Name: "disk-" + w.name}
+				if device {
+					key.Name = w.shard().Name
+					w.get(key, disk)
+					w.get(w.claimKey(), claim)
+					w.bindTo(claim, disk)
+				} else {
+					w.bind()
+				}
+				w.startPod()
+				w.agents.status = serving(0)
+				w.suffer()
+				w.expectServing("1/1")
+				w.deleteSuffering()
+				w.expectNothingLeft(1)
+
+				w.get(w.claimKey(), claim)
+				claim.Finalizers = nil
+				w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
+				w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
+				w.get(key, disk)
+				disk.Status.Phase = corev1.VolumeReleased
+				w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
+				w.agents.status = nil
+				w.create(storage)
+				w.suffer()
+				w.get(w.claimKey(), claim)
+				w.get(key, disk)
+				w.Expect(claim.Spec.VolumeName).To(Equal(disk.Name))
+				w.Expect(disk.Spec.ClaimRef.UID).To(BeEmpty())
+				w.bindTo(claim, disk)
+				w.startPod()
+				w.agents.status = serving(2)
+				w.suffer()
+				w.expectServing("1/1")
+				w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
+			})
+		})
+	}
 }

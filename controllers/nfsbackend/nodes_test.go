@@ -31,6 +31,7 @@ func TestOnlyNodesThatAreReallyGoneLoseTheirGrants(t *testing.T) {
 	w.agents.status = status
 	w.pass()
 	w.Expect(w.agents.gone).To(Equal([]string{"fenced gone=true fenced=true"}))
+	w.Expect(w.events()).To(ContainElement(HavePrefix("Normal NodeGone Closed the grants of node fenced")))
 
 	w.agents.gone = nil
 	status.GrantedNodes, status.GoneNodes = []string{"announcing", "removed", "silent"}, []string{"fenced"}
@@ -50,6 +51,7 @@ func TestOnlyNodesThatAreReallyGoneLoseTheirGrants(t *testing.T) {
 	defer func() { w.Expect(w.c.Delete(t.Context(), back)).To(Succeed()) }()
 	w.pass()
 	w.Expect(w.agents.gone).To(Equal([]string{"removed gone=false fenced=false"}))
+	w.Expect(w.events()).To(ContainElement(HavePrefix("Normal NodeBack Node removed is back")))
 }
 
 func TestNodesAreFollowedWhileADeletionWaits(t *testing.T) {

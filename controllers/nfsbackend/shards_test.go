@@ -154,6 +154,7 @@ func TestRollingUpdateReplacesOnePodAtATime(t *testing.T) {
 	w.outdate(2)
 	w.settle()
 	w.Expect(w.gone(w.podOf(0), &corev1.Pod{})).To(BeTrue())
+	w.Expect(w.events()).To(ContainElement(Equal("Normal ReplacingPod Replacing the pod of " + w.shardKey(0).Name + " from version dev to v2")))
 	w.get(w.podOf(1), &corev1.Pod{})
 	w.Expect(w.condition(v1alpha1.ConditionReady).Status).To(Equal(metav1.ConditionUnknown))
 	w.Expect(w.backend().Status.Shards[1].Outdated).To(BeTrue())

@@ -39,8 +39,11 @@ func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, e
 				return nil, err
 			}
 		}
+		if err := apply.Delete(ctx, r.Client, shard.pod); err != nil {
+			return nil, err
+		}
 		r.event(s, corev1.EventTypeNormal, "ReplacingPod", fmt.Sprintf("Replacing the pod of %s %s", shard.Name(), s.fromTo()))
-		return nil, apply.Delete(ctx, r.Client, shard.pod)
+		return nil, nil
 	}
 	return nil, nil
 }

@@ -4,6 +4,8 @@ package nfsdriver
 
 import (
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
@@ -15,12 +17,16 @@ import (
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/images"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/snapshots"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -157,14 +163,32 @@ func TestDriverIsMadeAndClaimed(t *testing.T) {
 	w.Expect(w.stackExists()).To(BeFalse())
 }
 
+// A second installation makes nothing, is not ready, and says whose the driver is, where people look.
 func TestSecondInstallationStandsAside(t *testing.T) {
 	w := newWorld(t)
+	probe := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz/claim", nil)
+	w.Expect(w.r.Claim.Check(probe)).To(Succeed(), "there is no driver yet")
 	w.settle()
+	w.Expect(w.events()).To(ContainElement(Equal("Normal Claimed The operator in namespace " + testenv.Namespace + " runs this driver")))
+	w.Expect(w.r.Claim.Check(probe)).To(Succeed())
+
 	w.backend()
-	w.r.Claim.Namespace = "elsewhere"
-	w.settle()
+	w.r.Claim.Namespace, w.r.Namespace = "elsewhere", "elsewhere"
+	for range 3 {
+		w.settle()
+	}
 	w.Expect(w.driver().Status.InstallNamespace).To(Equal(testenv.Namespace))
 	w.Expect(w.stackExists()).To(BeFalse())
+	says := And(ContainSubstring("namespace "+testenv.Namespace), ContainSubstring("elsewhere"))
+	w.Expect(w.r.Claim.Check(probe)).To(MatchError(says))
+	w.Expect(w.events()).To(ConsistOf(And(HavePrefix("Warning StandingAside "), says)), "once")
+
+	w.r.Claim.Client = interceptor.NewClient(testenv.Client(t), interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return testenv.ErrInjected
+		},
+	})
+	w.Expect(w.r.Claim.Check(probe)).To(MatchError(testenv.ErrInjected), "whose it is is not known")
 }
 
 func TestStackExistsWithTheFirstBackend(t *testing.T) {
@@ -178,6 +202,7 @@ func TestStackExistsWithTheFirstBackend(t *testing.T) {
 	w.rollOut()
 	w.settle()
 	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+	w.Expect(w.ready().Reason).To(Equal(reasonRunning))
 	w.Expect(w.driver().Status.Nodes).To(Equal("3/3"))
 	w.Expect(w.driver().Status.Version).To(Equal("dev"))
 	w.settle()
@@ -216,6 +241,46 @@ func TestStackStaysUntilTheLastVolumeIsGone(t *testing.T) {
 	w.Expect(w.stackExists()).To(BeFalse())
 	w.Expect(w.driver().DeletionTimestamp).To(BeNil(), "a new, empty one has been made")
 	w.Expect(w.ready().Reason).To(Equal("NotNeeded"))
+}
+
+func TestStackStaysUntilTheLastSnapshotIsGone(t *testing.T) {
+	testenv.InstallSnapshotCRDs(t)
+	w := newWorld(t)
+	backend := w.backend()
+	content := func(name, driver string) *unstructured.Unstructured {
+		content := &unstructured.Unstructured{Object: map[string]any{
+			"metadata": map[string]any{"name": name}, "spec": map[string]any{"driver": driver},
+		}}
+		content.SetGroupVersionKind(snapshots.Contents)
+		w.Expect(w.c.Create(t.Context(), content)).To(Succeed())
+		return content
+	}
+	content("another", "disks.example.org")
+	last := content("last", names.Driver)
+	w.settle()
+	w.Expect(w.c.Delete(t.Context(), backend)).To(Succeed())
+	w.Expect(w.c.Delete(t.Context(), w.driver())).To(Succeed())
+	w.settle()
+	w.Expect(w.stackExists()).To(BeTrue())
+	w.Expect(w.ready().Reason).To(Equal(reasonDeletionBlocked))
+	w.Expect(w.ready().Message).To(ContainSubstring("VolumeSnapshotContent last exists"))
+
+	w.Expect(w.c.Delete(t.Context(), last)).To(Succeed())
+	w.settle()
+	w.Expect(w.stackExists()).To(BeFalse())
+	w.Expect(w.ready().Reason).To(Equal(reasonNotNeeded))
+}
+
+// events are those since the last call, as "Normal Reason message".
+func (w *world) events() (all []string) {
+	for {
+		select {
+		case event := <-w.r.Recorder.(*events.FakeRecorder).Events:
+			all = append(all, event)
+		default:
+			return all
+		}
+	}
 }
 
 // TestANewDriverKeepsWhatVolumesNeed has the NFSDriver made anew by hand, or from a backup: without our finalizer.
@@ -264,18 +329,4 @@ func TestPodsFollowTheirAccounts(t *testing.T) {
 		w.settle()
 		w.Expect(annotation()).To(Equal(former), "pods that run stay while no other could start")
 	}
-}
-
-func TestEditedStackIsPutBack(t *testing.T) {
-	w := newWorld(t)
-	w.backend()
-	w.settle()
-	set := &appsv1.DaemonSet{}
-	key := client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode}
-	w.Expect(w.c.Get(t.Context(), key, set)).To(Succeed())
-	set.Spec.Template.Spec.Containers[0].Args = []string{"sleep"}
-	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
-	w.settle()
-	w.Expect(w.c.Get(t.Context(), key, set)).To(Succeed())
-	w.Expect(set.Spec.Template.Spec.Containers[0].Args).To(ContainElement("--node-name=$(NODE_NAME)"))
 }

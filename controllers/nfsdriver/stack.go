@@ -130,9 +130,9 @@ func (r *Reconciler) applyStack(ctx context.Context, s *scope) (err error) {
 	if wroteController {
 		s.controller = nil // what was read is no longer true; the watch brings us back
 	}
-	if errController == nil && upgrading(s) && s.node != nil && !controllerReady(s) {
+	if upgrading(s) && s.node != nil && (errController != nil || !controllerReady(s)) {
 		s.node = nil
-		return nil // one after the other: a version whose controller does not start is kept off the nodes
+		return errController // one after the other: a version whose controller does not start is kept off the nodes
 	}
 	wroteNode, errNode := apply.Object(ctx, r.Client, &appsv1.DaemonSet{}, driver.Node(stack), appsv1ac.ExtractDaemonSet)
 	if wroteNode {

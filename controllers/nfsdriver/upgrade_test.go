@@ -11,10 +11,8 @@ import (
 	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
-	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -83,6 +81,7 @@ func TestChangedSettingsRollOut(t *testing.T) {
 		d.Spec.LogLevel = v1alpha1.LogDebug
 	})
 	w.Expect(w.kstatus()).To(Equal(status.InProgressStatus))
+	w.Expect(w.ready().Reason).To(Equal(reasonRollingOut))
 	w.Expect(w.ready().Message).To(HavePrefix("rolling out version dev"))
 	w.Expect(w.deployment().Spec.Template.Spec.Containers[1].Image).To(Equal("example.org/provisioner:1"))
 	pod := w.daemonSet().Spec.Template.Spec
@@ -132,59 +131,9 @@ func TestForeignCSIDriver(t *testing.T) {
 	w.settle()
 	w.Expect(w.c.Get(t.Context(), client.ObjectKey{Name: names.Driver}, live)).To(Succeed())
 	w.Expect(live.UID).NotTo(Equal(foreign.UID))
+	w.Expect(w.events()).To(ContainElements(HavePrefix("Warning CSIDriverNotOurs "), HavePrefix("Normal CSIDriverRecreated Made CSIDriver csi.nfs-operator.io again")))
 	w.Expect(*live.Spec.AttachRequired).To(BeFalse())
 	w.rollOut()
 	w.settle()
 	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
-}
-
-// TestUsersMarksStay: what people write on the stack stays; what is ours is put back.
-func TestUsersMarksStay(t *testing.T) {
-	w := newWorld(t)
-	w.backend()
-	w.settle()
-	set := w.daemonSet()
-	set.Labels["example.org/mine"], set.Annotations = "stays", map[string]string{"example.org/note": "stays"}
-	delete(set.Labels, names.LabelComponent)
-	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
-	w.settle()
-	set = w.daemonSet()
-	w.Expect(set.Labels).To(And(HaveKeyWithValue("example.org/mine", "stays"), HaveKeyWithValue(names.LabelComponent, names.ComponentNode)))
-	w.Expect(set.Annotations).To(HaveKeyWithValue("example.org/note", "stays"))
-}
-
-// TestEveryCallMayFail: each call of the first pass fails once, and each of the removal.
-func TestEveryCallMayFail(t *testing.T) {
-	request := reconcile.Request{NamespacedName: client.ObjectKey{Name: install.DriverName}}
-	interrupted := func(w *world, c client.Client, f *testenv.Fault, n int) {
-		first := *w.r
-		first.Client, first.Uncached, first.Claim.Client = c, c, c
-		f.Arm(n)
-		for range 5 { // as the work queue would: making and claiming the driver are passes of their own
-			if _, err := first.Reconcile(w.t.Context(), request); err != nil {
-				break
-			}
-		}
-		w.settle()
-	}
-	testenv.EachCall(t, func(t *testing.T, c client.WithWatch, f *testenv.Fault, n int) {
-		w := newWorld(t)
-		w.backend()
-		interrupted(w, c, f, n)
-		w.rollOut()
-		w.settle()
-		w.Expect(w.kstatus()).To(Equal(status.CurrentStatus), "call %d", n)
-		w.reset()
-	})
-	testenv.EachCall(t, func(t *testing.T, c client.WithWatch, f *testenv.Fault, n int) {
-		w := newWorld(t)
-		backend := w.backend()
-		w.settle()
-		w.Expect(w.c.Delete(t.Context(), backend)).To(Succeed())
-		w.Expect(w.c.Delete(t.Context(), w.driver())).To(Succeed())
-		interrupted(w, c, f, n)
-		w.Expect(w.stackExists()).To(BeFalse(), "call %d", n)
-		w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
-		w.reset()
-	})
 }

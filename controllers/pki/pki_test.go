@@ -158,6 +158,7 @@ func TestSigner(t *testing.T) {
 			if test.refusal != "" {
 				g.Expect(csr.Status.Certificate).To(BeEmpty())
 				g.Expect(has(csr, certificatesv1.CertificateDenied)).To(BeTrue())
+				g.Expect(csr.Status.Conditions[0].Reason).To(Equal(reasonNotQualified))
 				g.Expect(csr.Status.Conditions[0].Message).To(ContainSubstring(test.refusal))
 				return
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -67,6 +68,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (res ctrl.
 	}
 	s := &scope{before: profile.DeepCopy(), profile: profile}
 	err := r.reconcile(ctx, s)
+	if apierrors.IsConflict(err) { // where a cache was behind, what was found is not worth telling
+		return apply.Result(ctrl.Result{}, err)
+	}
 	summarize(s, err)
 	if patchErr := r.patchStatus(ctx, s); patchErr != nil {
 		err = patchErr

@@ -3,20 +3,28 @@
 package storageprofile
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	. "github.com/onsi/gomega"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/profile"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
@@ -198,7 +206,7 @@ func TestClassIsMadeAgainOnlyForImmutableFields(t *testing.T) {
 	w.Expect(class.Annotations).To(HaveKeyWithValue(storageClassDefault, "true"))
 	w.Expect(class.Labels).To(HaveKeyWithValue("example.org/mine", "stays"))
 	w.Expect(metav1.IsControlledBy(class, w.profile())).To(BeTrue())
-	w.Expect(w.texts()).To(ContainElement(ContainSubstring("Existing PersistentVolumes keep their reclaim policy")))
+	w.Expect(w.texts()).To(ContainElement(And(HavePrefix("Normal StorageClassRecreated "), ContainSubstring("Existing PersistentVolumes keep their reclaim policy"))))
 	w.Expect(w.profile().Status.CarriedOver).To(BeNil())
 
 	w.update(func(p *v1alpha1.StorageProfile) { p.Spec.MountOptions = nil })
@@ -219,17 +227,67 @@ func (w *world) texts() []string {
 
 const storageClassDefault = "storageclass.kubernetes.io/is-default-class"
 
+// TestDriftIsPutBack: what was made from a profile, edited and deleted by hand. What people write beside it stays.
 func TestDriftIsPutBack(t *testing.T) {
+	testenv.InstallSnapshotCRDs(t)
 	w := newWorld(t, "drift")
-	w.create(nil)
+	w.backend(true)
+	w.create(func(p *v1alpha1.StorageProfile) { p.Spec.MaxVolumeSize = new(resource.MustParse("5Gi")) })
 	w.settle()
-	class := w.class()
-	class.AllowVolumeExpansion = new(false)
-	delete(class.Labels, names.LabelProfile)
-	w.Expect(w.c.Update(t.Context(), class)).To(Succeed())
-	w.settle()
-	w.Expect(*w.class().AllowVolumeExpansion).To(BeTrue())
-	w.Expect(w.class().Labels).To(HaveKeyWithValue(names.LabelProfile, "drift"))
+	class, policy, binding := &storagev1.StorageClass{}, &admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}
+	snapshots := &unstructured.Unstructured{}
+	snapshots.SetGroupVersionKind(profile.SnapshotClassKind)
+	for _, test := range []struct {
+		name, object string
+		obj          client.Object
+		edit         func()
+		restored     func()
+	}{
+		{
+			"StorageClass", w.name, class,
+			func() { class.AllowVolumeExpansion = new(false) },
+			func() { w.Expect(*class.AllowVolumeExpansion).To(BeTrue()) },
+		},
+		{
+			"ValidatingAdmissionPolicy", profile.PolicyName(w.name), policy,
+			func() { policy.Spec.Validations[0].Expression = "true" },
+			func() { w.Expect(policy.Spec.Validations[0].Expression).To(ContainSubstring("5Gi")) },
+		},
+		{
+			"ValidatingAdmissionPolicyBinding", profile.PolicyName(w.name), binding,
+			func() { binding.Spec.ValidationActions = []admissionv1.ValidationAction{admissionv1.Warn} },
+			func() {
+				w.Expect(binding.Spec.ValidationActions).To(Equal([]admissionv1.ValidationAction{admissionv1.Deny}))
+			},
+		},
+		{
+			"VolumeSnapshotClass", w.name, snapshots,
+			func() { snapshots.Object["deletionPolicy"] = "Retain" },
+			func() { w.Expect(snapshots.Object["deletionPolicy"]).To(Equal("Delete")) },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			key := client.ObjectKey{Name: test.object}
+			w.Expect(w.c.Get(t.Context(), key, test.obj)).To(Succeed())
+			test.edit()
+			test.obj.SetLabels(map[string]string{"example.org/mine": "stays"}) // and ours are gone
+			test.obj.SetAnnotations(map[string]string{"example.org/note": "stays"})
+			w.Expect(w.c.Update(t.Context(), test.obj)).To(Succeed())
+			expect := func() {
+				t.Helper()
+				w.settle()
+				w.Expect(w.c.Get(t.Context(), key, test.obj)).To(Succeed())
+				test.restored()
+				w.Expect(test.obj.GetLabels()).To(HaveKeyWithValue(names.LabelProfile, w.name))
+				w.Expect(metav1.IsControlledBy(test.obj, w.profile())).To(BeTrue())
+			}
+			expect()
+			w.Expect(test.obj.GetLabels()).To(HaveKeyWithValue("example.org/mine", "stays"))
+			w.Expect(test.obj.GetAnnotations()).To(HaveKeyWithValue("example.org/note", "stays"))
+			w.Expect(w.c.Delete(t.Context(), test.obj)).To(Succeed())
+			expect()
+		})
+	}
 }
 
 func TestDeletedProfileLeavesNothingToDo(t *testing.T) {
@@ -240,4 +298,31 @@ func TestDeletedProfileLeavesNothingToDo(t *testing.T) {
 	w.settle()
 	err := w.c.Get(t.Context(), client.ObjectKey{Name: w.name}, &v1alpha1.StorageProfile{})
 	w.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "no finalizer holds it; the class goes with its owner reference")
+}
+
+func TestFailedApplyIsToldAndPasses(t *testing.T) {
+	w := newWorld(t, "failing")
+	w.backend(true)
+	w.create(nil)
+	w.settle()
+	w.texts()
+	whole := w.r.Client
+	w.r.Client = interceptor.NewClient(whole.(client.WithWatch), interceptor.Funcs{
+		Apply: func(context.Context, client.WithWatch, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+			return testenv.ErrInjected
+		},
+	})
+	w.Expect(w.c.Delete(t.Context(), w.class())).To(Succeed())
+	for range 2 {
+		_, err := w.r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: w.name}})
+		w.Expect(errors.Is(err, testenv.ErrInjected)).To(BeTrue(), "%v", err)
+	}
+	w.Expect(w.ready().Reason).To(Equal(reasonApplyFailed))
+	w.Expect(w.ready().Message).To(ContainSubstring("injected"))
+	w.Expect(w.kstatus()).To(Equal(status.InProgressStatus))
+	w.Expect(w.texts()).To(ConsistOf(HavePrefix("Warning ApplyFailed ")))
+	w.r.Client = whole
+	w.settle()
+	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus))
+	w.Expect(w.texts()).To(ConsistOf(HavePrefix("Normal Ready ")))
 }

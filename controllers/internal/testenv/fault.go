@@ -5,85 +5,177 @@ package testenv
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apiruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
 
 // ErrInjected is what a Fault answers.
 var ErrInjected = errors.New("injected: the API server does not answer")
 
-// Fault makes one call of a client fail: the one that Arm counts down to.
-type Fault struct{ left int }
+// FaultKind is how a call fails.
+type FaultKind string
 
-// Arm makes the n-th call from now on fail, once; 0 disarms.
-func (f *Fault) Arm(n int) { f.left = n }
+const (
+	// Refused is a call that has done nothing.
+	Refused FaultKind = "refused"
+	// Lost is a write that was done, and whose answer was lost.
+	Lost FaultKind = "answer lost"
+	// Conflict is a write that was refused because the object is another by now: a cache was behind.
+	Conflict FaultKind = "conflict"
+)
 
-// Struck tells whether the call has come.
-func (f *Fault) Struck() bool { return f.left <= 0 }
+// Fault makes each call of a client fail the first time that it is made. A call is a verb and an object, or a kind for a list.
+type Fault struct {
+	Kind   FaultKind
+	seen   map[string]bool // whether it writes
+	struck int
+}
 
-func (f *Fault) call() error {
-	f.left--
-	if f.left == 0 {
+// EachFault tells a story once for each way in which calls fail.
+func EachFault(t *testing.T, story func(t *testing.T, f *Fault)) {
+	t.Helper()
+	for _, kind := range []FaultKind{Refused, Lost, Conflict} {
+		t.Run(string(kind), func(t *testing.T) {
+			f := &Fault{Kind: kind}
+			story(t, f)
+			if f.struck == 0 {
+				t.Fatal("no call has failed")
+			}
+			t.Logf("%d calls have failed", f.struck)
+		})
+	}
+}
+
+// Again has all calls fail that have failed before: the story takes another turn.
+func (f *Fault) Again() { f.seen = nil }
+
+// WritesAgain has the writes fail that have failed before: the story goes on, and looks at the same objects.
+func (f *Fault) WritesAgain() {
+	maps.DeleteFunc(f.seen, func(call string, write bool) bool { return write })
+}
+
+// Settle reconciles until nothing fails and nothing is written any more. It calls interrupted after each pass in which a call
+// has failed, and hands it what the pass has returned.
+func (f *Fault) Settle(t *testing.T, r reconcile.Reconciler, counter *Counter, name string, interrupted func(error)) reconcile.Result {
+	t.Helper()
+	const most = 500
+	counter.Writes()
+	for range most {
+		before := f.struck
+		result, err := r.Reconcile(t.Context(), reconcile.Request{NamespacedName: client.ObjectKey{Name: name}})
+		switch {
+		case f.struck != before:
+			if err == nil && result.RequeueAfter == 0 && f.Kind == Conflict {
+				t.Error("a conflict ends a pass that nothing repeats")
+			}
+			interrupted(err)
+		case err != nil:
+			t.Fatalf("nothing was injected, and it fails: %v", err)
+		case counter.Writes() == 0:
+			return result
+		}
+		counter.Writes()
+	}
+	t.Fatalf("it does not come to rest in %d passes", most)
+	return reconcile.Result{}
+}
+
+// strike tells whether a call is to fail. Only writes can be lost, or meet another version.
+func (f *Fault) strike(write bool, verb string, obj any, key client.ObjectKey) bool {
+	if !write && f.Kind != Refused || verb == "create" && f.Kind == Conflict {
+		return false
+	}
+	call := fmt.Sprintf("%s %T %s", verb, obj, key)
+	if _, before := f.seen[call]; before {
+		return false
+	}
+	if f.seen == nil {
+		f.seen = map[string]bool{}
+	}
+	f.seen[call] = write
+	f.struck++
+	return true
+}
+
+func (f *Fault) read(verb string, obj any, key client.ObjectKey, call func() error) error {
+	if f.strike(false, verb, obj, key) {
 		return ErrInjected
 	}
-	return nil
+	return call()
 }
 
-// EachCall repeats a story with an error at its first call, its second call, and so on until it makes no more. The story
-// gets a client of its own, and must check what came of it; it is told when no error is left.
-func EachCall(t *testing.T, story func(t *testing.T, c client.WithWatch, f *Fault, n int)) {
-	t.Helper()
-	const most = 200
-	for n := 1; n < most; n++ {
-		f := &Fault{}
-		story(t, faulty(Client(t), f), f, n)
-		if t.Failed() || !f.Struck() {
-			t.Logf("%d calls", n-1)
-			return
-		}
+func (f *Fault) write(verb string, obj any, key client.ObjectKey, call func() error) error {
+	if !f.strike(true, verb, obj, key) {
+		return call()
 	}
-	t.Fatalf("more than %d calls", most)
+	switch f.Kind {
+	case Lost:
+		if err := call(); err != nil {
+			return err
+		}
+	case Conflict:
+		return apierrors.NewConflict(schema.GroupResource{Resource: fmt.Sprintf("%T", obj)}, key.Name, ErrInjected)
+	case Refused:
+	}
+	return ErrInjected
 }
 
-func faulty(c client.WithWatch, f *Fault) client.WithWatch {
+// Client is c with the fault.
+func (f *Fault) Client(c client.WithWatch) client.WithWatch {
 	return interceptor.NewClient(c, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object, opts ...client.GetOption) error {
-			return before(f, func() error { return c.Get(ctx, key, obj, opts...) })
+			return f.read("get", obj, key, func() error { return c.Get(ctx, key, obj, opts...) })
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
-			return before(f, func() error { return c.List(ctx, list, opts...) })
+			return f.read("list", list, client.ObjectKey{}, func() error { return c.List(ctx, list, opts...) })
 		},
 		Create: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.CreateOption) error {
-			return before(f, func() error { return c.Create(ctx, obj, opts...) })
+			return f.write("create", obj, client.ObjectKeyFromObject(obj), func() error { return c.Create(ctx, obj, opts...) })
 		},
 		Update: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.UpdateOption) error {
-			return before(f, func() error { return c.Update(ctx, obj, opts...) })
+			return f.write("update", obj, client.ObjectKeyFromObject(obj), func() error { return c.Update(ctx, obj, opts...) })
 		},
 		Delete: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteOption) error {
-			return before(f, func() error { return c.Delete(ctx, obj, opts...) })
+			return f.write("delete", obj, client.ObjectKeyFromObject(obj), func() error { return c.Delete(ctx, obj, opts...) })
+		},
+		DeleteAllOf: func(ctx context.Context, c client.WithWatch, obj client.Object, opts ...client.DeleteAllOfOption) error {
+			return f.write("deleteAllOf", obj, client.ObjectKey{}, func() error { return c.DeleteAllOf(ctx, obj, opts...) })
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
-			return before(f, func() error { return c.Patch(ctx, obj, patch, opts...) })
+			return f.write("patch", obj, client.ObjectKeyFromObject(obj), func() error { return c.Patch(ctx, obj, patch, opts...) })
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj apiruntime.ApplyConfiguration, opts ...client.ApplyOption) error {
-			return before(f, func() error { return c.Apply(ctx, obj, opts...) })
+			return f.write("apply", obj, keyOf(obj), func() error { return c.Apply(ctx, obj, opts...) })
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch, opts ...client.SubResourcePatchOption) error {
-			return before(f, func() error { return c.SubResource(sub).Patch(ctx, obj, patch, opts...) })
+			return f.write("patch "+sub, obj, client.ObjectKeyFromObject(obj), func() error { return c.SubResource(sub).Patch(ctx, obj, patch, opts...) })
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object, opts ...client.SubResourceUpdateOption) error {
-			return before(f, func() error { return c.SubResource(sub).Update(ctx, obj, opts...) })
+			return f.write("update "+sub, obj, client.ObjectKeyFromObject(obj), func() error { return c.SubResource(sub).Update(ctx, obj, opts...) })
 		},
 	})
 }
 
-// before fails a call before it has done anything.
-func before(f *Fault, call func() error) error {
-	if err := f.call(); err != nil {
-		return err
+// keyOf names an apply configuration: those with a Go type, and unstructured ones.
+func keyOf(obj apiruntime.ApplyConfiguration) (key client.ObjectKey) {
+	if typed, ok := obj.(interface{ GetNamespace() *string }); ok && typed.GetNamespace() != nil {
+		key.Namespace = *typed.GetNamespace()
 	}
-	return call()
+	switch named := obj.(type) {
+	case interface{ GetName() *string }:
+		if named.GetName() != nil {
+			key.Name = *named.GetName()
+		}
+	case interface{ GetName() string }:
+		key.Name = named.GetName()
+	}
+	return key
 }

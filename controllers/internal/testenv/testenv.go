@@ -209,6 +209,15 @@ func ClaimDriver(t *testing.T, namespace string) {
 	})
 }
 
+// ReleaseDriver undoes ClaimDriver before the test is over.
+func ReleaseDriver(t *testing.T) {
+	t.Helper()
+	driver := &v1alpha1.NFSDriver{ObjectMeta: metav1.ObjectMeta{Name: install.DriverName}}
+	if err := Client(t).Delete(t.Context(), driver); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Await waits until a condition holds. It does so in a cleanup, too.
 func Await(t *testing.T, holds func() bool) {
 	t.Helper()
