@@ -15,6 +15,8 @@ const (
 	// copyThreads make files at the same time. Each change of a directory or a file waits for the log to reach the disk (wsync), and
 	// those that wait together share one write of it.
 	copyThreads = 16
+	// copyNice is how much less than others those threads get of the processors: calls are answered meanwhile.
+	copyNice = 10
 )
 
 // CopyTree makes a copy of a directory that shares all data with it, charged to a project without a limit, or to none (0). The target
@@ -48,6 +50,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	for range copyThreads {
 		workers.Go(func() {
 			_ = unmasked(func() error {
+				_ = unix.Setpriority(unix.PRIO_PROCESS, 0, copyNice) // of this thread, which ends with the work
 				for do := range c.work {
 					do()
 				}
