@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -24,6 +25,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/install"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 )
@@ -136,6 +138,11 @@ func TestManager(t *testing.T) {
 	expectSnapshots(t, c, profile)
 	expectRelatedImages(t, c)
 	expectSilence(t, c, requests)
+	driver := &v1alpha1.NFSDriver{ObjectMeta: metav1.ObjectMeta{Name: install.DriverName}}
+	for _, obj := range []client.Object{backend, external, profile, driver} {
+		testenv.CheckKStatus(t, c, obj)
+		g.Expect(testenv.KStatus(t, obj)).To(Equal(status.InProgressStatus), "%T: there is no kubelet", obj)
+	}
 	expectRecreation(t, c, profile)
 	askForCertificate(t)
 	g.Expect(c.Delete(t.Context(), external)).To(Succeed())

@@ -346,11 +346,12 @@ func TestServerThatFailsFromItsFirstStart(t *testing.T) {
 		policy      v1alpha1.DeletionPolicy
 		provisioned bool // the disk was made for the claim
 		named       bool // a PersistentVolume names the server
+		why         string
 		gone        bool
 	}{
-		"on a new disk":                        {policy: v1alpha1.DeletionDelete, provisioned: true, gone: true},
+		"on a new disk":                        {policy: v1alpha1.DeletionDelete, provisioned: true, gone: true, why: "its disk was made for it"},
 		"on a disk that was there":             {policy: v1alpha1.DeletionDelete},
-		"on a disk that was there and is kept": {policy: v1alpha1.DeletionRetain, gone: true},
+		"on a disk that was there and is kept": {policy: v1alpha1.DeletionRetain, gone: true, why: "its disk is kept"},
 		"on a disk with volumes in use":        {policy: v1alpha1.DeletionRetain, named: true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -375,6 +376,12 @@ func TestServerThatFailsFromItsFirstStart(t *testing.T) {
 			w.crash()
 			w.settle()
 			w.delete()
+			w.pass()
+			if test.gone {
+				_, why := w.inUse()
+				w.Expect(why).To(Equal(reasonNeverServed))
+				w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring(test.why))
+			}
 			w.settle()
 			w.Expect(w.backendGone()).To(Equal(test.gone))
 		})

@@ -469,6 +469,11 @@ func TestDeletionOfAnExternalBackendWhoseAgentIsAway(t *testing.T) {
 	w.settle()
 	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal("DeletionBlocked"), "the wait begins anew")
 	w.ahead += silentFor
+	w.pass()
+	used, why := w.inUse()
+	w.Expect(used).To(Equal(metav1.ConditionFalse))
+	w.Expect(why).To(Equal(reasonUnused))
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring("what lies on the share stays there"))
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())
 }

@@ -242,7 +242,7 @@ func TestReasonsOfUse(t *testing.T) {
 		w.Expect(why).To(Equal(word))
 	}
 	w.create(nil)
-	expect(metav1.ConditionFalse, reasonEmpty)
+	expect(metav1.ConditionFalse, reasonNeverServed)
 	w.bind()
 	w.startPod()
 	expect(metav1.ConditionTrue, reasonServerUnreachable)

@@ -130,8 +130,11 @@ func (s *scope) inUse() (bool, reason) {
 	used, found := false, reason{reasonEmpty, "no server holds a volume"}
 	for _, shard := range s.shards {
 		holds, why := shard.holdsData()
-		if holds && (!used || why.word == reasonHoldsData) { // what is known says more than what is not
+		switch {
+		case holds && (!used || why.word == reasonHoldsData): // what is known says more than what is not
 			used, found = true, why
+		case !holds && found.word == reasonEmpty && why.word != reasonEmpty: // it was not asked, and may go all the same
+			found = why
 		}
 	}
 	return used, found

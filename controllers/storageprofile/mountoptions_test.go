@@ -38,6 +38,7 @@ func TestProfilesOfABackendThatDisagreeSaySo(t *testing.T) {
 	w.settle()
 	w.Expect(differ()).NotTo(BeNil())
 	w.Expect(differ().Status).To(Equal(metav1.ConditionTrue))
+	w.Expect(differ().Reason).To(Equal(reasonSharedConnection))
 	w.Expect(differ().Message).To(HavePrefix("this profile's mountOptions ask for nconnect=1,timeo=100,retrans=1, but " +
 		"StorageProfile faster on NFSBackend agreeing asks for nconnect=4,timeo=100,retrans=1: "))
 	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus), "volumes work all the same")
