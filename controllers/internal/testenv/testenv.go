@@ -221,7 +221,7 @@ func ReleaseDriver(t *testing.T) {
 // Await waits until a condition holds. It does so in a cleanup, too.
 func Await(t *testing.T, holds func() bool) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(context.WithoutCancel(t.Context()), 100*time.Millisecond, 20*time.Second, true,
+	err := wait.PollUntilContextTimeout(context.WithoutCancel(t.Context()), 100*time.Millisecond, time.Minute, true,
 		func(context.Context) (bool, error) { return holds(), nil })
 	if err != nil {
 		t.Fatal("what is awaited never came")
