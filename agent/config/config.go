@@ -15,12 +15,16 @@ type Config struct {
 	Backend string `json:"backend"`
 	// Shard is the server's number within the backend, from 0.
 	Shard int32 `json:"shard"`
-	// DataDir is where the device or the external share is mounted.
+	// DataDir is where the device or the external share is mounted, or a file system is mounted already.
 	DataDir string `json:"dataDir"`
 	// External is an NFS server that exists elsewhere. The fields below it are about one of our own, and not used then.
 	External *External `json:"external,omitempty"`
-	// Device is the block device that holds the data. It must lie below /dev.
+	// Device is the block device that holds the data. It must lie below /dev. Empty where the data lie on a file system that somebody else
+	// has made, and mounted on DataDir.
 	Device string `json:"device,omitempty"`
+	// ServerID is the identity that the agent of this server has found or written on that file system before. One that has another, or
+	// none, is not the one that holds the volumes. Empty where no agent has served yet, and with a Device.
+	ServerID string `json:"serverID,omitempty"`
 	// LeaseSeconds is the NFSv4 lease (RFC 8881, section 8.3): a client silent for longer loses its locks.
 	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`
 	// GraceSeconds is the longest time after a start in which only reclaims are answered (RFC 8881, section 8.4.2).
@@ -59,8 +63,8 @@ func (c Config) validate() error {
 		return errors.New("dataDir is empty")
 	case c.External != nil:
 		return c.External.validate()
-	case c.Device == "":
-		return errors.New("device is empty, and there is no external server")
+	case c.Device != "" && c.ServerID != "":
+		return errors.New("serverID is for a file system that is mounted already, and there is a device")
 	case c.LeaseSeconds < 10 || c.LeaseSeconds > 60:
 		return fmt.Errorf("leaseSeconds is %d, must be 10..60", c.LeaseSeconds)
 	case c.GraceSeconds < 15 || c.GraceSeconds > 90:

@@ -42,8 +42,8 @@ func (e *Engine) Holdings() (Holdings, error) {
 		return Holdings{}, err
 	}
 	h.Archived += len(archive)
-	h.Exports, err = e.exportsWithData()
-	return h, err
+	h.Exports = e.exportsWithData()
+	return h, nil
 }
 
 // Capacity adds up what is promised.

@@ -34,7 +34,7 @@ var (
 	// ErrUnavailable is returned while no Ganesha serves.
 	ErrUnavailable = errors.New("server is not serving")
 	// ErrUnsupported is returned for what the file system below cannot do.
-	ErrUnsupported = errors.New("not supported by the external server's share")
+	ErrUnsupported = errors.New("not supported by the storage of this backend")
 	// ErrTooMany is returned when the shard has as many volumes as it can start with in time.
 	ErrTooMany = errors.New("too many volumes")
 )

@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"errors"
+	"io"
+	"os"
 	"strings"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
@@ -8,8 +11,11 @@ import (
 )
 
 // PromiseExport sets the size of a static export aside until release is called, by when its record must count it. ErrNoSpace means
-// that the disk cannot promise so much.
+// that the disk cannot promise so much, ErrUnsupported that no size can be enforced.
 func (e *Engine) PromiseExport(name string, bytes int64) (release func(), err error) {
+	if err := e.Missing.checkExport(); err != nil {
+		return nil, err
+	}
 	return e.promise(store.StaticID(name), store.Spec{Bytes: bytes})
 }
 
@@ -42,16 +48,22 @@ func (e *Engine) exportBytes() (sum int64, err error) {
 	return sum, nil
 }
 
-// exportsWithData counts the static exports that hold anything, served or not: their root directory is one inode.
-func (e *Engine) exportsWithData() (n int, err error) {
+// exportsWithData counts the static exports that hold anything, served or not. One that cannot be read counts.
+func (e *Engine) exportsWithData() (n int) {
 	for _, x := range e.Store.Exports() {
-		q, err := e.Filesystem.Quota(x.ProjectID)
-		if err != nil {
-			return 0, err
-		}
-		if q.UsedInodes > 1 {
+		if !emptyBelow(e.Store.StaticRoot(), x.Path) {
 			n++
 		}
 	}
-	return n, nil
+	return n
+}
+
+func emptyBelow(root, path string) bool {
+	dir, err := os.OpenInRoot(root, path)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	defer func() { _ = dir.Close() }()
+	_, err = dir.Readdirnames(1)
+	return errors.Is(err, io.EOF)
 }

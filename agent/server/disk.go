@@ -11,6 +11,7 @@ import (
 	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
 )
@@ -27,9 +28,10 @@ const (
 
 // disk is the data disk in use.
 type disk struct {
-	dir   string
-	fs    *xfs.Filesystem
-	store *store.Store
+	dir     string
+	fs      *xfs.Filesystem
+	store   *store.Store
+	mounted *xfs.Mounted // what somebody else has mounted; nil for a device of ours
 }
 
 // conditionError is an error with the reason that the status shows.
@@ -65,6 +67,9 @@ func (s *Server) openDisk(ctx context.Context) (*disk, error) {
 
 func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
 	device, dir := s.Config.Device, s.Config.DataDir
+	if device == "" {
+		return s.tryMounted()
+	}
 	if !strings.HasPrefix(filepath.Clean(device), "/dev/") {
 		return nil, conditionError{reasonHandleWouldChange, fmt.Errorf("device %s does not lie below /dev: file handles would contain its number", device)}
 	}
@@ -124,6 +129,8 @@ func (s *Server) useMounted(first store.Init) (*disk, error) {
 		err = s.checkIdentity(d, first)
 	}
 	switch {
+	case errors.Is(err, store.ErrForeign) && s.Config.Device == "":
+		err = conditionError{agentv1.ReasonFilesystemNotEmpty, fmt.Errorf("%w: give the server an empty disk, or remove what lies on this one", err)}
 	case errors.Is(err, store.ErrForeign):
 		err = conditionError{reasonDeviceNotBlank, fmt.Errorf("%s: %w", s.Config.Device, err)}
 	case errors.Is(err, store.ErrNewerFormat):
@@ -156,7 +163,11 @@ func (s *Server) prepareSpace(d *disk) {
 	}
 }
 
+// grow does nothing for what somebody else has mounted: the kubelet grows it.
 func (s *Server) grow(d *disk) {
+	if s.Config.Device == "" {
+		return
+	}
 	switch grown, err := d.fs.Grow(s.Config.Device); {
 	case err != nil:
 		s.Log.Error(err, "Cannot grow the file system")
@@ -175,6 +186,9 @@ func (s *Server) keepGrowing(ctx context.Context, d *disk) {
 func (d *disk) close(log logr.Logger) {
 	if err := d.fs.Close(); err != nil {
 		log.Error(err, "Cannot close the file system")
+	}
+	if d.mounted != nil {
+		return
 	}
 	var err error
 	for range unmountTries {

@@ -151,7 +151,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 		LeaseSeconds: s.Config.LeaseSeconds, GraceSeconds: s.Config.GraceSeconds,
 	}, s.RunDir, book, s.Log.WithName("ganesha"))
 	e := engine.New(engine.Options{
-		Store: d.store, Filesystem: d.fs, Access: book, Exports: runningServer{nfs},
+		Store: d.store, Filesystem: d.limited(), Access: book, Exports: runningServer{nfs}, Missing: d.missing(),
 		OvercommitPercent: s.Config.OvercommitPercent, Now: time.Now, Log: s.Log,
 	})
 	begin := time.Now()
@@ -167,7 +167,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 		return
 	}
 	keeper := &exports.Keeper{
-		File: s.ExportsFile, Store: d.store, Filesystem: d.fs, Engine: e, Access: book, Log: s.Log.WithName("exports"),
+		File: s.ExportsFile, Store: d.store, Filesystem: d.limited(), Engine: e, Access: book, Log: s.Log.WithName("exports"),
 	}
 	keeper.Look() // Ganesha has to know them when it starts
 	s.setHostname(record.ServerID)
@@ -178,7 +178,10 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	s.exports = keeper
 	s.facts = readFacts(record)
 	s.facts.ganesha = runs
-	s.facts.capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true}
+	s.facts.capabilities = d.capabilities()
+	if d.mounted != nil {
+		s.facts.filesystem = d.mounted.Type
+	}
 	s.mu.Unlock()
 	s.Log.Info("The disk is ready to be served", "checkedFor", time.Since(begin).String(), "handleCheckedFor", handleChecked.Sub(begin).String())
 	ended := make(chan struct{})

@@ -88,7 +88,9 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	s.mu.Lock()
 	s.share, s.engine = sh, e
 	s.facts = readFacts(sh.Store.Server())
-	s.facts.version, s.facts.capabilities = sh.Version, &agentv1.Capabilities{Reflink: sh.Reflink, Xattrs: sh.Xattrs}
+	s.facts.version, s.facts.capabilities = sh.Version, &agentv1.Capabilities{
+		Reflink: sh.Reflink, Xattrs: sh.Xattrs, Durable: true, StableHandles: true, // what the server promises
+	}
 	s.mu.Unlock()
 	c := s.Config.External
 	ended := make(chan struct{})

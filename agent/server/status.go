@@ -43,6 +43,7 @@ type condition struct{ reason, message string }
 type facts struct {
 	serverID, mkfsOptions, ganesha, kernel string
 	version                                string // of NFS, agreed on with an external server
+	filesystem                             string // type of one that somebody else has mounted
 	capabilities                           *agentv1.Capabilities
 }
 
@@ -116,7 +117,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	st := &agentv1.ServerStatus{
 		Serving: serving, Reason: c.reason, Message: c.message, GaneshaRestarts: restarts,
 		Warnings: slices.Clone(s.Warnings), Version: version.Version, ServerId: f.serverID, GaneshaVersion: f.ganesha, KernelVersion: f.kernel, MkfsOptions: f.mkfsOptions,
-		Capabilities: f.capabilities, NfsVersion: f.version, ShareOwner: owner,
+		Capabilities: f.capabilities, NfsVersion: f.version, ShareOwner: owner, Filesystem: f.filesystem,
 	}
 	if core == nil {
 		// Nobody can say what it holds, so it is not to look like one that holds nothing.

@@ -44,7 +44,7 @@ type Place struct {
 
 // Share is a share in use: mounted, ours, and locked. It is a file system without quotas.
 type Share struct {
-	Filesystem
+	xfs.Unlimited // nothing is charged to anything, for NFS knows no project quota
 
 	Store *store.Store
 	// Version of NFS that was agreed on.
@@ -103,7 +103,7 @@ func (s *Share) use(ctx context.Context) (owner string, err error) {
 	if err != nil {
 		return c.Owner, failed(err)
 	}
-	s.Filesystem = Filesystem{fs}
+	s.Unlimited = xfs.Unlimited{Filesystem: fs}
 	return c.Owner, nil
 }
 
@@ -125,7 +125,7 @@ func (s *Share) Abandon() {
 // Close gives the lock back and unmounts. Nothing may use the share any more.
 func (s *Share) Close() error {
 	var failed []error
-	if s.Filesystem.Filesystem != nil {
+	if s.Filesystem != nil {
 		failed = append(failed, s.Filesystem.Close())
 	}
 	if s.lock != nil {

@@ -10,11 +10,11 @@ import (
 var ErrOwned = errors.New("share belongs to somebody else")
 
 // Identify reads the record of the disk, or share, as a whole, without touching anything. found is false on a new one. It returns
-// ErrNewerFormat and ErrForeign where Open would for a share.
+// ErrNewerFormat and ErrForeign where Open would.
 func Identify(root string) (s Server, found bool, err error) {
 	text, err := os.ReadFile(Layout{Root: root}.serverFile())
 	if errors.Is(err, os.ErrNotExist) {
-		return Server{}, false, checkEmpty(root, serversOwn)
+		return Server{}, false, checkEmpty(root)
 	}
 	if err == nil {
 		s, err = decodeServer(text)

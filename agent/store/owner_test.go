@@ -65,11 +65,17 @@ func TestShareWithOthersDataIsForeign(t *testing.T) {
 	if _, err := Open(root, Init{Owner: "one"}); !errors.Is(err, ErrForeign) {
 		t.Errorf("open: %v", err)
 	}
+	if _, err := Open(root, Init{FilesystemID: "uuid"}); !errors.Is(err, ErrForeign) {
+		t.Errorf("open a disk: %v", err)
+	}
+}
+
+func TestWhatMkfsHasMadeIsNotForeign(t *testing.T) {
 	disk := t.TempDir()
-	if err := os.Mkdir(filepath.Join(disk, ".snapshot"), 0o700); err != nil {
+	if err := os.Mkdir(filepath.Join(disk, "lost+found"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(disk, Init{FilesystemID: "uuid"}); !errors.Is(err, ErrForeign) {
-		t.Errorf("a disk of our own: %v", err)
+	if _, err := Open(disk, Init{}); err != nil {
+		t.Error(err)
 	}
 }

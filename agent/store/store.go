@@ -77,17 +77,17 @@ func Open(root string, first Init) (*Store, error) {
 	return s, nil
 }
 
-// serversOwn are directories that NFS servers show in a share that is empty.
-var serversOwn = map[string]bool{"lost+found": true, ".snapshot": true}
+// neverMade are directories that lie in what is empty: mkfs makes them, or an NFS server shows them.
+var neverMade = map[string]bool{"lost+found": true, ".snapshot": true}
 
-// checkEmpty returns ErrForeign where something lies that is neither ours nor one of the others.
-func checkEmpty(root string, others map[string]bool) error {
+// checkEmpty returns ErrForeign where something of somebody else lies.
+func checkEmpty(root string) error {
 	entries, err := os.ReadDir(root)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != metaDir && !others[e.Name()] {
+		if e.Name() != metaDir && !neverMade[e.Name()] {
 			return fmt.Errorf("%w: %q", ErrForeign, e.Name())
 		}
 	}
@@ -95,11 +95,7 @@ func checkEmpty(root string, others map[string]bool) error {
 }
 
 func (s *Store) initialize(first Init) error {
-	var others map[string]bool
-	if first.Owner != "" {
-		others = serversOwn
-	}
-	if err := checkEmpty(s.Root, others); err != nil {
+	if err := checkEmpty(s.Root); err != nil {
 		return err
 	}
 	random := make([]byte, 10)

@@ -92,9 +92,9 @@ type diskQuota struct {
 
 var _ [structureSize]byte = [unsafe.Sizeof(diskQuota{})]byte{}
 
-func (f *Filesystem) quotactl(command uintptr, project uint32, q *diskQuota) error {
+func (f *Filesystem) quotactl(command uintptr, project uint32, argument unsafe.Pointer) error {
 	// The kernel uses it during the call
-	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, f.root.Fd(), command|projectQuota, uintptr(project), uintptr(unsafe.Pointer(q)), 0, 0)
+	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, f.root.Fd(), command|projectQuota, uintptr(project), uintptr(argument), 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -104,7 +104,7 @@ func (f *Filesystem) quotactl(command uintptr, project uint32, q *diskQuota) err
 // Quota reads a project's quota. A project that nothing was ever charged to has an empty one.
 func (f *Filesystem) Quota(project uint32) (Quota, error) {
 	var q diskQuota
-	err := f.quotactl(xGetQuota, project, &q)
+	err := f.quotactl(xGetQuota, project, unsafe.Pointer(&q))
 	if errors.Is(err, unix.ENOENT) {
 		return Quota{}, nil
 	}
@@ -123,7 +123,7 @@ func (f *Filesystem) SetLimits(project uint32, bytes, inodes int64) error {
 		Version: quotaVersion, Flags: projectFlag, FieldMask: hardBlocks | hardInodes, ID: project,
 		BlockHard: uint64(bytes) / quotaBlock, InodeHard: uint64(inodes),
 	}
-	if err := f.quotactl(xSetLimits, project, &q); err != nil {
+	if err := f.quotactl(xSetLimits, project, unsafe.Pointer(&q)); err != nil {
 		return fmt.Errorf("set quota of project %d: %w", project, err)
 	}
 	return nil

@@ -11,14 +11,21 @@ import (
 const (
 	getGeometry = 0x80705864 // XFS_IOC_FSGEOMETRY_V1
 	growData    = 0x4010586e // XFS_IOC_FSGROWFSDATA
+	hasReflink  = 1 << 20    // XFS_FSOP_GEOM_FLAGS_REFLINK
 )
 
 // geometry is struct xfs_fsop_geom_v1.
 type geometry struct {
 	BlockBytes, _, _, _, _, _, _, InodePercent uint32
 	Blocks                                     uint64
-	_                                          [72]byte
+	_                                          [24]byte
+	UUID                                       [16]byte
+	_                                          [12]byte
+	Flags                                      uint32
+	_                                          [16]byte
 }
+
+var _ [112]byte = [unsafe.Sizeof(geometry{})]byte{}
 
 // growRequest is struct xfs_growfs_data.
 type growRequest struct {

@@ -263,8 +263,7 @@ type HostDevice struct {
 	Device string `json:"device,omitempty"`
 }
 
-// VolumeClaimTemplate describes the claim of a server's disk: a raw block device, which must be blank or hold the data of
-// a backend of this name.
+// VolumeClaimTemplate describes the claim of a server's disk, which must be blank or hold the data of a backend of this name.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName)",message="storageClassName is immutable, for the disk exists: make another NFSBackend with the class that you want and move the data"
 type VolumeClaimTemplate struct {
@@ -274,6 +273,15 @@ type VolumeClaimTemplate struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="storageClassName is immutable, for the disk exists: make another NFSBackend with the class that you want and move the data"
 	StorageClassName *string `json:"storageClassName,omitempty"`
+	// volumeMode is how the server gets the disk. With Block it gets a raw device, on which it makes an XFS that can do everything. With
+	// Filesystem it gets what the class has made, which must be a whole file system for each volume, and empty: XFS with
+	// reflink, and with prjquota and wsync among the class's mountOptions, can do everything; what another one cannot do is in
+	// status.limitations. A disk that is adopted from a former NFSBackend of this name keeps its mode.
+	// +optional
+	// +default="Block"
+	// +kubebuilder:validation:Enum=Block;Filesystem
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="volumeMode is immutable, for the disk exists: make another NFSBackend with the mode that you want and move the data"
+	VolumeMode corev1.PersistentVolumeMode `json:"volumeMode,omitempty"`
 	// size of the disk, at least 1Gi. It may grow where the class allows expansion: the file system follows while it
 	// is in use.
 	// +required
@@ -364,8 +372,8 @@ type NFSBackendStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	Version string `json:"version,omitempty"`
-	// limitations are what the share of an external server cannot do, and why. What asks for it is answered with an error
-	// of the same words, unless the reason says otherwise.
+	// limitations are what the share of an external server, or a file system that was not made by the operator, cannot do,
+	// and why. What asks for it is answered with an error, unless the reason says otherwise.
 	// +optional
 	// +listType=map
 	// +listMapKey=capability
@@ -381,7 +389,7 @@ type NFSBackendStatus struct {
 
 // Limitation is something that a backend cannot do.
 type Limitation struct {
-	// capability is one word for what it cannot do: Quota, Snapshots, Fencing, Squash, ExtendedAttributes.
+	// capability is one word for what it cannot do: Quota, Snapshots, Fencing, Squash, ExtendedAttributes, Durability, StableHandles.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64

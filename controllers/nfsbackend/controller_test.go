@@ -190,21 +190,21 @@ func (w *world) bind() { w.bindShard(0, "disk-"+w.name) }
 
 func (w *world) bindShard(number int32, name string) {
 	w.t.Helper()
+	claim := &corev1.PersistentVolumeClaim{}
+	w.get(w.claimOf(number), claim)
 	volume := &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: corev1.PersistentVolumeSpec{
 			Capacity:                      corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("10Gi")},
 			AccessModes:                   []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			PersistentVolumeReclaimPolicy: corev1.PersistentVolumeReclaimDelete,
-			VolumeMode:                    new(corev1.PersistentVolumeBlock),
+			VolumeMode:                    claim.Spec.VolumeMode,
 			PersistentVolumeSource: corev1.PersistentVolumeSource{CSI: &corev1.CSIPersistentVolumeSource{
 				Driver: "disks.example.org", VolumeHandle: name,
 			}},
 		},
 	}
 	w.Expect(w.c.Create(w.t.Context(), volume)).To(Succeed())
-	claim := &corev1.PersistentVolumeClaim{}
-	w.get(w.claimOf(number), claim)
 	w.bindTo(claim, volume)
 }
 

@@ -81,8 +81,7 @@ func (r *Reconciler) observeAdoptable(ctx context.Context, shard *shardState) er
 
 // adoptable is a disk that belongs to no claim: its last one is gone, or it was taken off it.
 func adoptable(volume *corev1.PersistentVolume) bool {
-	block := volume.Spec.VolumeMode != nil && *volume.Spec.VolumeMode == corev1.PersistentVolumeBlock
-	return block && volume.DeletionTimestamp.IsZero() && volume.Status.Phase != corev1.VolumeBound && volume.Status.Phase != corev1.VolumeFailed
+	return volume.DeletionTimestamp.IsZero() && volume.Status.Phase != corev1.VolumeBound && volume.Status.Phase != corev1.VolumeFailed
 }
 
 // applyDisk looks after the claim of the disk and its PersistentVolume.

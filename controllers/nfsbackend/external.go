@@ -110,32 +110,6 @@ func externalServes(s *scope) string {
 	return fmt.Sprintf("the agent has mounted the share %s of %s", external.Path, external.Server)
 }
 
-// setLimitations says what the share cannot do. What was known stays while the agent cannot say.
-func setLimitations(s *scope) {
-	if !s.external() || s.shards[0].agent.GetCapabilities() == nil {
-		return
-	}
-	can := s.shards[0].agent.GetCapabilities()
-	s.backend.Status.Limitations = nil
-	for _, limitation := range []struct {
-		absent             bool
-		capability, reason string
-	}{
-		{!can.GetQuota(), "Quota", "NFS has no means to limit a directory: a volume can take more than its size, up to the whole share, and what it uses is " +
-			"not known; set limits on the server itself"},
-		{!can.GetReflink(), v1alpha1.CapabilitySnapshots, "the share cannot clone files: there are no snapshots, and no volume can be made from a snapshot or from another volume"},
-		{!can.GetAccess(), "Fencing", "the server's own list of clients decides who can mount: a host that it admits can mount any volume, " +
-			"and a node that is cut off is not kept from writing to volumes of the access mode ReadWriteOnce"},
-		{!can.GetAccess(), "Squash", "the server's own export decides how user ids are mapped: profiles can only have squash mode None"},
-		{!can.GetXattrs(), "ExtendedAttributes", "the share keeps no extended attributes of users"},
-	} {
-		if limitation.absent {
-			s.backend.Status.Limitations = append(s.backend.Status.Limitations,
-				v1alpha1.Limitation{Capability: limitation.capability, Reason: limitation.reason})
-		}
-	}
-}
-
 // clusterIdentity is the uid of the namespace kube-system, which is as old as the cluster and is never made anew.
 type clusterIdentity struct {
 	mu  sync.Mutex

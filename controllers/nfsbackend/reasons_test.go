@@ -58,6 +58,7 @@ func TestAgentsReasons(t *testing.T) {
 		},
 		agentv1.NeedsPerson: {
 			"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed",
+			"FilesystemShared", "FilesystemUnsupported", "FilesystemNotEmpty", "FilesystemChanged",
 			"ShareRefused", "SharePathMissing", "ShareOptions", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned", "ShareChanged",
 		},
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -56,15 +57,22 @@ func (r *Reconciler) applySnapshotClass(ctx context.Context, s *scope) error {
 }
 
 // snapshotsPossible tells whether volumes of the profile may have snapshots: on one of its backends they can be made, or
-// there is none yet. What an external server can do is known when its share has been mounted.
+// there is none yet. What a share, or a file system that others have made, can do is known when it has been mounted.
 func (s *scope) snapshotsPossible() bool {
 	for _, backend := range s.backends {
-		unknown := backend.Spec.External != nil && len(backend.Status.Limitations) == 0 // every share has some
-		if !unknown && !slices.ContainsFunc(backend.Status.Limitations, isSnapshots) {
+		if !unknown(backend) && !slices.ContainsFunc(backend.Status.Limitations, isSnapshots) {
 			return true
 		}
 	}
 	return len(s.backends) == 0
+}
+
+func unknown(backend *v1alpha1.NFSBackend) bool {
+	if backend.Spec.External != nil {
+		return len(backend.Status.Limitations) == 0 // every share has some
+	}
+	mounted := backend.Spec.Server.Storage.VolumeClaimTemplate.VolumeMode == corev1.PersistentVolumeFilesystem
+	return mounted && backend.Status.Capacity == nil
 }
 
 func isSnapshots(limitation v1alpha1.Limitation) bool {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -127,4 +128,25 @@ func TestExternalBackendAndItsLimitations(t *testing.T) {
 	_, err = w.snapshotClass()
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(w.profile().Status.VolumeSnapshotClassName).To(Equal("share"))
+}
+
+// TestFilesystemWhoseLimitationsAreNotKnown: no class comes and goes while the first server starts.
+func TestFilesystemWhoseLimitationsAreNotKnown(t *testing.T) {
+	testenv.InstallSnapshotCRDs(t)
+	w := newWorld(t, "mounted")
+	w.create(nil)
+	backend := &v1alpha1.NFSBackend{ObjectMeta: metav1.ObjectMeta{Name: w.name}}
+	backend.Spec.Server = &v1alpha1.ManagedServer{Storage: v1alpha1.ServerStorage{VolumeClaimTemplate: v1alpha1.VolumeClaimTemplate{
+		Size: resource.MustParse("10Gi"), VolumeMode: corev1.PersistentVolumeFilesystem,
+	}}}
+	w.Expect(w.c.Create(t.Context(), backend)).To(Succeed())
+	w.settle()
+	_, err := w.snapshotClass()
+	w.Expect(apierrors.IsNotFound(err)).To(BeTrue())
+
+	backend.Status.Capacity = new(resource.MustParse("10Gi"))
+	w.Expect(w.c.Status().Update(t.Context(), backend)).To(Succeed())
+	w.settle()
+	_, err = w.snapshotClass()
+	w.Expect(err).NotTo(HaveOccurred())
 }

@@ -56,6 +56,8 @@ func TestCreate(t *testing.T) {
 		{"NFSBackend", strings.Repeat("a", 40), server(""), ""},
 		{"NFSBackend", "size-least", diskOf("size: 1Gi"), ""},
 		{"NFSBackend", "size-word", diskOf("size: big"), "size"},
+		{"NFSBackend", "mode-filesystem", diskOf("size: 1Gi, volumeMode: Filesystem"), ""},
+		{"NFSBackend", "mode-other", diskOf("size: 1Gi, volumeMode: Directory"), "volumeMode"},
 		{"NFSBackend", "shards-0", server(", shards: 0"), "shards"},
 		{"NFSBackend", "shards-64", server(", shards: 64"), ""},
 		{"NFSBackend", "shards-65", server(", shards: 65"), "shards"},

@@ -235,6 +235,17 @@ var storageRules = []rule{
 		[]try{changed(on(disk), diskOf("storageClassName: local-block, size: 11Gi"))}, []try{changed(on(disk), diskOf("storageClassName: other, size: 10Gi"))},
 	},
 	{
+		"NFSBackend", "spec.server.storage.volumeClaimTemplate.volumeMode", "volumeMode is immutable",
+		[]try{
+			changed(diskOf("size: 1Gi"), diskOf("size: 1Gi, volumeMode: Block")),
+			changed(diskOf("size: 1Gi, volumeMode: Filesystem"), diskOf("size: 2Gi, volumeMode: Filesystem")),
+		},
+		[]try{
+			changed(diskOf("size: 1Gi"), diskOf("size: 1Gi, volumeMode: Filesystem")),
+			changed(diskOf("size: 1Gi, volumeMode: Filesystem"), diskOf("size: 1Gi")),
+		},
+	},
+	{
 		"NFSBackend", "spec.server.storage.volumeClaimTemplate.size", "at least 1Gi", made(diskOf("size: 1Gi"), diskOf("size: 1073741824")),
 		made(diskOf("size: 0"), diskOf("size: '0'"), diskOf("size: 1023Mi"), diskOf("size: -5Gi")),
 	},

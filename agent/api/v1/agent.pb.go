@@ -11,10 +11,10 @@
 //   NOT_FOUND            the volume does not exist (deleting what does not exist is OK)
 //   ALREADY_EXISTS       the name is taken by an object that was asked for with other properties
 //   ABORTED              another operation on the same volume is in progress: repeat
-//   FAILED_PRECONDITION  in use (delete), single-node and open on another living node (open), or the external server's
-//                        share cannot do it (snapshot, usage)
+//   FAILED_PRECONDITION  in use (delete), single-node and open on another living node (open), or the storage below
+//                        cannot do it (snapshot, usage)
 //   RESOURCE_EXHAUSTED   the disk cannot promise the bytes; the message names free and asked bytes
-//   INVALID_ARGUMENT     also: a source that cannot be copied, because the external server's share cannot clone files
+//   INVALID_ARGUMENT     also: a source that cannot be copied, because the storage below cannot clone files
 //   OUT_OF_RANGE         a size that no repetition will make possible (shrink, over the limit)
 //   UNAVAILABLE          the server is starting, stopping, or its Ganesha is not up
 //   PERMISSION_DENIED    the certificate's role may not call this method
@@ -2141,6 +2141,7 @@ type ServerStatus struct {
 	Capabilities      *Capabilities `protobuf:"bytes,50,opt,name=capabilities,proto3" json:"capabilities,omitempty"`                     // not set until the server serves for the first time
 	NfsVersion        string        `protobuf:"bytes,51,opt,name=nfs_version,json=nfsVersion,proto3" json:"nfs_version,omitempty"`       // that an external server has agreed to: 4.2 or 4.1; empty for a server of our own
 	ShareOwner        string        `protobuf:"bytes,52,opt,name=share_owner,json=shareOwner,proto3" json:"share_owner,omitempty"`       // who an external server's share belongs to, as the share says, also when it is not ours
+	Filesystem        string        `protobuf:"bytes,53,opt,name=filesystem,proto3" json:"filesystem,omitempty"`                         // type of one that somebody else has made and mounted (xfs, ext4); empty for one that the agent has made
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2336,13 +2337,22 @@ func (x *ServerStatus) GetShareOwner() string {
 	return ""
 }
 
-// Capabilities are what not every external server can do. A server of our own can do all of it.
+func (x *ServerStatus) GetFilesystem() string {
+	if x != nil {
+		return x.Filesystem
+	}
+	return ""
+}
+
+// Capabilities are what not every external server, and not every file system that the agent has not made, can do.
 type Capabilities struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Quota         bool                   `protobuf:"varint,1,opt,name=quota,proto3" json:"quota,omitempty"`     // sizes and numbers of inodes are enforced, and usage is known
-	Reflink       bool                   `protobuf:"varint,2,opt,name=reflink,proto3" json:"reflink,omitempty"` // snapshots, clones and restores
-	Access        bool                   `protobuf:"varint,3,opt,name=access,proto3" json:"access,omitempty"`   // client lists and squash are the agent's: only nodes with a grant can mount a volume
-	Xattrs        bool                   `protobuf:"varint,4,opt,name=xattrs,proto3" json:"xattrs,omitempty"`   // extended attributes of users
+	Quota         bool                   `protobuf:"varint,1,opt,name=quota,proto3" json:"quota,omitempty"`                                      // sizes and numbers of inodes are enforced, and usage is known
+	Reflink       bool                   `protobuf:"varint,2,opt,name=reflink,proto3" json:"reflink,omitempty"`                                  // snapshots, clones and restores
+	Access        bool                   `protobuf:"varint,3,opt,name=access,proto3" json:"access,omitempty"`                                    // client lists and squash are the agent's: only nodes with a grant can mount a volume
+	Xattrs        bool                   `protobuf:"varint,4,opt,name=xattrs,proto3" json:"xattrs,omitempty"`                                    // extended attributes of users
+	Durable       bool                   `protobuf:"varint,5,opt,name=durable,proto3" json:"durable,omitempty"`                                  // a file that was made, renamed or removed stays so when the power fails
+	StableHandles bool                   `protobuf:"varint,6,opt,name=stable_handles,json=stableHandles,proto3" json:"stable_handles,omitempty"` // file handles outlive a change of the disk's device number
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2401,6 +2411,20 @@ func (x *Capabilities) GetAccess() bool {
 func (x *Capabilities) GetXattrs() bool {
 	if x != nil {
 		return x.Xattrs
+	}
+	return false
+}
+
+func (x *Capabilities) GetDurable() bool {
+	if x != nil {
+		return x.Durable
+	}
+	return false
+}
+
+func (x *Capabilities) GetStableHandles() bool {
+	if x != nil {
+		return x.StableHandles
 	}
 	return false
 }
@@ -2563,7 +2587,7 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x16\n" +
 	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"\x15\n" +
 	"\x13SetNodeGoneResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\xa9\x06\n" +
+	"\x10GetStatusRequest\"\xc9\x06\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2592,12 +2616,17 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\vnfs_version\x183 \x01(\tR\n" +
 	"nfsVersion\x12\x1f\n" +
 	"\vshare_owner\x184 \x01(\tR\n" +
-	"shareOwner\"n\n" +
+	"shareOwner\x12\x1e\n" +
+	"\n" +
+	"filesystem\x185 \x01(\tR\n" +
+	"filesystem\"\xaf\x01\n" +
 	"\fCapabilities\x12\x14\n" +
 	"\x05quota\x18\x01 \x01(\bR\x05quota\x12\x18\n" +
 	"\areflink\x18\x02 \x01(\bR\areflink\x12\x16\n" +
 	"\x06access\x18\x03 \x01(\bR\x06access\x12\x16\n" +
-	"\x06xattrs\x18\x04 \x01(\bR\x06xattrs*R\n" +
+	"\x06xattrs\x18\x04 \x01(\bR\x06xattrs\x12\x18\n" +
+	"\adurable\x18\x05 \x01(\bR\adurable\x12%\n" +
+	"\x0estable_handles\x18\x06 \x01(\bR\rstableHandles*R\n" +
 	"\x06Squash\x12\x16\n" +
 	"\x12SQUASH_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vSQUASH_NONE\x10\x01\x12\x0f\n" +

@@ -11,10 +11,10 @@
 //   NOT_FOUND            the volume does not exist (deleting what does not exist is OK)
 //   ALREADY_EXISTS       the name is taken by an object that was asked for with other properties
 //   ABORTED              another operation on the same volume is in progress: repeat
-//   FAILED_PRECONDITION  in use (delete), single-node and open on another living node (open), or the external server's
-//                        share cannot do it (snapshot, usage)
+//   FAILED_PRECONDITION  in use (delete), single-node and open on another living node (open), or the storage below
+//                        cannot do it (snapshot, usage)
 //   RESOURCE_EXHAUSTED   the disk cannot promise the bytes; the message names free and asked bytes
-//   INVALID_ARGUMENT     also: a source that cannot be copied, because the external server's share cannot clone files
+//   INVALID_ARGUMENT     also: a source that cannot be copied, because the storage below cannot clone files
 //   OUT_OF_RANGE         a size that no repetition will make possible (shrink, over the limit)
 //   UNAVAILABLE          the server is starting, stopping, or its Ganesha is not up
 //   PERMISSION_DENIED    the certificate's role may not call this method

@@ -17,6 +17,12 @@ const (
 	ReasonGaneshaStarting   = "GaneshaStarting"
 	ReasonGaneshaFailed     = "GaneshaFailed"
 
+	// Of a file system that others have made and mounted.
+	ReasonFilesystemShared      = "FilesystemShared"
+	ReasonFilesystemUnsupported = "FilesystemUnsupported"
+	ReasonFilesystemNotEmpty    = "FilesystemNotEmpty"
+	ReasonFilesystemChanged     = "FilesystemChanged"
+
 	ReasonShareUnreachable  = "ShareUnreachable"
 	ReasonShareRefused      = "ShareRefused"
 	ReasonSharePathMissing  = "SharePathMissing"
@@ -52,6 +58,7 @@ var Attentions = map[string]Attention{
 
 	ReasonDeviceNotBlank: NeedsPerson, ReasonDeviceTooSmall: NeedsPerson, ReasonFormatFailed: NeedsPerson, ReasonNewerFormat: NeedsPerson,
 	ReasonHandleWouldChange: NeedsPerson, ReasonRepairFailed: NeedsPerson,
+	ReasonFilesystemShared: NeedsPerson, ReasonFilesystemUnsupported: NeedsPerson, ReasonFilesystemNotEmpty: NeedsPerson, ReasonFilesystemChanged: NeedsPerson,
 	ReasonShareRefused: NeedsPerson, ReasonSharePathMissing: NeedsPerson, ReasonShareOptions: NeedsPerson, ReasonShareReadOnly: NeedsPerson,
 	ReasonShareRootSquashed: NeedsPerson, ReasonShareIDMapping: NeedsPerson, ReasonShareNotEmpty: NeedsPerson, ReasonShareOwned: NeedsPerson,
 	ReasonShareChanged: NeedsPerson,

@@ -142,6 +142,13 @@ func (h *Host) Config(device string) config.Config {
 	}
 }
 
+// Mounted is a configuration for an agent on a file system that is mounted already, as MountData does it.
+func (h *Host) Mounted(serverID string) config.Config {
+	c := h.Config("")
+	c.ServerID = serverID
+	return c
+}
+
 // External is a configuration for an agent that works on a share of another server.
 func (*Host) External(x config.External) config.Config {
 	return config.Config{Backend: backend, DataDir: "/run/share", External: &x}

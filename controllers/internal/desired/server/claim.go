@@ -1,6 +1,8 @@
 package server
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 
@@ -17,7 +19,7 @@ func Claim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 // ReleasedClaim is the claim when its backend is gone: it may be deleted then, and its PersistentVolume stays.
 func ReleasedClaim(s Shard) *corev1ac.PersistentVolumeClaimApplyConfiguration {
 	spec := corev1ac.PersistentVolumeClaimSpec().
-		WithVolumeMode(corev1.PersistentVolumeBlock).
+		WithVolumeMode(s.VolumeMode()).
 		// Not ReadWriteOncePod: most drivers of local disks, and hand-made PersistentVolumes, do not offer it.
 		WithAccessModes(corev1.ReadWriteOnce).
 		WithResources(corev1ac.VolumeResourceRequirements().
@@ -49,6 +51,22 @@ func (s Shard) storageClass() *string {
 	}
 	return s.Backend.Spec.Server.Storage.VolumeClaimTemplate.StorageClassName
 }
+
+// VolumeMode is how the server gets its disk. Like the class, it is immutable in a claim, and that of a disk.
+func (s Shard) VolumeMode() corev1.PersistentVolumeMode {
+	switch {
+	case s.Host() != nil:
+		return corev1.PersistentVolumeBlock
+	case s.Claim != nil && s.Claim.Spec.VolumeMode != nil:
+		return *s.Claim.Spec.VolumeMode
+	case s.Adopted != nil && s.Adopted.Spec.VolumeMode != nil:
+		return *s.Adopted.Spec.VolumeMode
+	}
+	return cmp.Or(s.Backend.Spec.Server.Storage.VolumeClaimTemplate.VolumeMode, corev1.PersistentVolumeBlock)
+}
+
+// Mounted tells whether the kubelet mounts the disk, so that the agent finds a file system that others have made.
+func (s Shard) Mounted() bool { return !s.External() && s.VolumeMode() == corev1.PersistentVolumeFilesystem }
 
 // volumeName binds a new claim to a disk that exists. In a claim that is bound it is immutable.
 func (s Shard) volumeName() string {

@@ -75,7 +75,11 @@ func agentConfig(s Shard) (string, error) {
 		c.External = externalConfig(s)
 	} else {
 		server := s.Backend.Spec.Server
-		c.Device = names.DataDevice
+		if s.Mounted() {
+			c.ServerID = s.ServerID
+		} else {
+			c.Device = names.DataDevice
+		}
 		c.LeaseSeconds, c.GraceSeconds = server.LeaseSeconds, server.GraceSeconds
 		c.OvercommitPercent = server.OvercommitPercent
 	}

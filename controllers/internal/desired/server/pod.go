@@ -1,6 +1,8 @@
 package server
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
@@ -38,6 +40,10 @@ var capabilities = []corev1.Capability{
 	"SYS_RESOURCE",    // PR_SET_IO_FLUSHER: or a client on the server's own node can deadlock when memory is short
 }
 
+// mountedCapabilities are needed for a disk that the kubelet mounts: with a node of its device below /dev, which cannot be opened, file
+// handles hold the file system's identity, not the device's number. What the agent starts has neither of the two.
+var mountedCapabilities = []corev1.Capability{"MKNOD", "SETPCAP"}
+
 func podSpec(s Shard) *corev1ac.PodSpecApplyConfiguration {
 	if s.External() {
 		return externalPodSpec(s)
@@ -73,9 +79,11 @@ func asAgentPod(
 				corev1ac.SecretVolumeSource().WithSecretName(s.Name()).WithDefaultMode(0o400)),
 			podspec.MemoryDir(volumeRun),
 			podspec.EmptyDir(volumeTmp),
-			// Where the agent mounts the disk or share over; the root file system is read-only.
-			podspec.EmptyDir(volumeMount),
 		)
+	if !s.Mounted() {
+		// Where the agent mounts the disk or share over; the root file system is read-only.
+		spec.WithVolumes(podspec.EmptyDir(volumeMount))
+	}
 	if len(settings.NodeSelector) > 0 {
 		spec.WithNodeSelector(settings.NodeSelector)
 	}
@@ -100,6 +108,9 @@ func spread(s Shard) *corev1ac.TopologySpreadConstraintApplyConfiguration {
 
 func container(s Shard) *corev1ac.ContainerApplyConfiguration {
 	nfs := corev1ac.Container().WithName("server").WithPorts(podspec.Port("nfs", names.PortNFS))
+	if s.Mounted() {
+		return asAgent(s, nfs, podspec.Requests("100m", "256Mi"), slices.Concat(capabilities, mountedCapabilities))
+	}
 	return asAgent(s, nfs, podspec.Requests("100m", "256Mi"), capabilities).
 		WithVolumeDevices(corev1ac.VolumeDevice().WithName(volumeData).WithDevicePath(names.DataDevice))
 }
@@ -111,6 +122,10 @@ func asAgent(
 ) *corev1ac.ContainerApplyConfiguration {
 	if r := s.settings().Resources; r != nil {
 		requests = corev1ac.ResourceRequirements().WithRequests(r.Requests).WithLimits(r.Limits)
+	}
+	data := volumeMount
+	if s.Mounted() {
+		data = volumeData
 	}
 	return container.
 		WithImage(s.Image).
@@ -134,7 +149,7 @@ func asAgent(
 			podspec.ReadOnly(volumeTLS, names.DirTLS),
 			podspec.Mount(volumeRun, "/run"),
 			podspec.Mount(volumeTmp, "/tmp"),
-			podspec.Mount(volumeMount, names.DataDir),
+			podspec.Mount(data, names.DataDir),
 		).
 		// A large disk takes a while to format or to check; until the agent answers at all, liveness stays away.
 		WithStartupProbe(healthProbe("/livez").WithPeriodSeconds(1).WithFailureThreshold(300)).

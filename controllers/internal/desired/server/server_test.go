@@ -33,6 +33,43 @@ func testShard() Shard {
 	}
 }
 
+// mountedShard has a disk that the kubelet mounts.
+func mountedShard() Shard {
+	s := testShard()
+	s.Backend.Spec.Server.Storage.VolumeClaimTemplate.VolumeMode = corev1.PersistentVolumeFilesystem
+	return s
+}
+
+// TestTheDiskDecidesItsMode: a claim and a disk that exist have one that nobody can change.
+func TestTheDiskDecidesItsMode(t *testing.T) {
+	block, filesystem := corev1.PersistentVolumeBlock, corev1.PersistentVolumeFilesystem
+	s := testShard()
+	s.Adopted = &corev1.PersistentVolume{Spec: corev1.PersistentVolumeSpec{VolumeMode: &filesystem}}
+	if !s.Mounted() {
+		t.Error("an adopted file system is taken for a device")
+	}
+	s.Claim = &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{VolumeMode: &block}}
+	if s.Mounted() {
+		t.Error("a claim's device is taken for a file system")
+	}
+	if externalShard().Mounted() {
+		t.Error("a share is no disk")
+	}
+}
+
+// TestIdentityOfAMountedDiskRestartsNothing: it is known only after the first start.
+func TestIdentityOfAMountedDiskRestartsNothing(t *testing.T) {
+	s := mountedShard()
+	before, err := TemplateHash(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.ServerID = "nfs-1"
+	if after, err := TemplateHash(s); err != nil || after != before {
+		t.Errorf("%s became %s, %v", before, after, err)
+	}
+}
+
 func TestGolden(t *testing.T) {
 	s := testShard()
 	set, err := StatefulSet(s)
@@ -53,6 +90,18 @@ func TestGolden(t *testing.T) {
 	golden.Equal(t, "service-in-use", Service(s))
 	golden.Equal(t, "claim-in-use", Claim(s))
 	golden.Equal(t, "volume-protected", ProtectedVolume(s, testVolume()))
+
+	mounted := mountedShard()
+	mounted.ServerID = s.ServerID
+	if set, err = StatefulSet(mounted); err != nil {
+		t.Fatal(err)
+	}
+	if config, err = ConfigMap(mounted); err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "mounted-statefulset", set)
+	golden.Equal(t, "mounted-configmap", config)
+	golden.Equal(t, "mounted-claim", Claim(mounted))
 
 	s.Backend.Spec.Server.Storage = v1alpha1.ServerStorage{Hosts: []v1alpha1.HostDevice{{Node: "metal-1", Device: "/dev/disk/by-id/nvme-eui.1"}}}
 	s.Hostname = "metal-1.example.org"
