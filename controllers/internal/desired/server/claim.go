@@ -66,7 +66,9 @@ func (s Shard) VolumeMode() corev1.PersistentVolumeMode {
 }
 
 // Mounted tells whether the kubelet mounts the disk, so that the agent finds a file system that others have made.
-func (s Shard) Mounted() bool { return !s.External() && s.VolumeMode() == corev1.PersistentVolumeFilesystem }
+func (s Shard) Mounted() bool {
+	return !s.External() && s.VolumeMode() == corev1.PersistentVolumeFilesystem
+}
 
 // volumeName binds a new claim to a disk that exists. In a claim that is bound it is immutable.
 func (s Shard) volumeName() string {

@@ -13,6 +13,23 @@ func TestTheServersRightsAreDocumented(t *testing.T) {
 	expectDocumented(t, "server-pod.md", testShard())
 }
 
+// TestWhatAMountedDiskNeedsIsDocumented is about the rights that only a disk with volumeMode Filesystem needs.
+func TestWhatAMountedDiskNeedsIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../../docs/server-pod.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	has := podSpec(mountedShard()).Containers[0].SecurityContext.Capabilities.Add
+	if !slices.Equal(has, slices.Concat(capabilities, mountedCapabilities)) {
+		t.Errorf("the pod has %v", has)
+	}
+	for _, c := range mountedCapabilities {
+		if slices.Contains(capabilities, c) || !regexp.MustCompile("(?m)^Only with `volumeMode: Filesystem`.*`"+string(c)+"`").Match(text) {
+			t.Errorf("%s is not documented as one for volumeMode Filesystem only", c)
+		}
+	}
+}
+
 // TestTheExternalAgentsRightsAreDocumented does the same for the pod that manages a share.
 func TestTheExternalAgentsRightsAreDocumented(t *testing.T) {
 	expectDocumented(t, "external.md", externalShard())
