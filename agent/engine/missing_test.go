@@ -1,6 +1,9 @@
 package engine
 
 import (
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
@@ -75,5 +78,37 @@ func TestArchivedVolumeComesBackToAFullShare(t *testing.T) {
 	f.fs.total = 0
 	if err := f.Reattach(t.Context(), v.ID); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestWithoutQuotaNoStaticExportIsPromised(t *testing.T) {
+	f := newFixture(t)
+	f.Missing = Missing{Quota: true}
+	_, err := f.PromiseExport("media", gib)
+	wantError(t, err, ErrUnsupported)
+	if !strings.Contains(err.Error(), "status.limitations") {
+		t.Errorf("%v does not say where the reason is", err)
+	}
+}
+
+// TestStaticExportsWithSomethingInThemHoldIt also where no quota counts what they hold.
+func TestStaticExportsWithSomethingInThemHoldIt(t *testing.T) {
+	f := newFixture(t)
+	for i, name := range []string{"full", "empty", "gone", "out"} {
+		x := store.Export{Name: name, Path: name + "/deep", ExportID: uint16(i + 1), ProjectID: uint32(i + 1)}
+		if err := f.Store.PutExport(x); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, dir := range []string{"full/deep/x", "empty/deep", "out"} {
+		if err := os.MkdirAll(filepath.Join(f.Store.StaticRoot(), dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("/", filepath.Join(f.Store.StaticRoot(), "out", "deep")); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := f.Holdings(); err != nil || h != (Holdings{Exports: 2}) {
+		t.Errorf("holds %+v, %v; want what is full, and what cannot be looked at", h, err)
 	}
 }

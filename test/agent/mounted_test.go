@@ -44,6 +44,10 @@ func TestWhatAMountedFilesystemCanDo(t *testing.T) {
 	look(t, less, "xfs", "pqnoenforce,wsync")
 	less.Durable = false
 	look(t, less, "xfs", "")
+	_ = unix.Mount("", h.DataDir(), "", unix.MS_REMOUNT, "wsync")
+	if got, err := xfs.LookAt(h.DataDir()); err != nil || got.Durable {
+		t.Errorf("wsync can be added to a mount (%+v, %v): the agent could do that", got, err)
+	}
 	if err := os.Mkdir(filepath.Join(h.DataDir(), "below"), 0o700); err != nil {
 		t.Fatal(err)
 	}
