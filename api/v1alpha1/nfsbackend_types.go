@@ -455,8 +455,8 @@ type ShardStatus struct {
 	// allocated is what is promised of it.
 	// +optional
 	Allocated *resource.Quantity `json:"allocated,omitempty"`
-	// available is what can still be promised: the size of the largest volume that can be made here. Of an external backend, where
-	// it is what is free on the share, it is written when it has changed by a twentieth.
+	// available is what can still be promised: the size of the largest volume that can be made here. Where sizes are not enforced (limitations)
+	// it is what is free, and is written when it has changed by a twentieth.
 	// +optional
 	Available *resource.Quantity `json:"available,omitempty"`
 	// trash is what deleted volumes still take of it.

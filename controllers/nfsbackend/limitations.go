@@ -53,7 +53,7 @@ func withLimitation(all []v1alpha1.Limitation, l v1alpha1.Limitation) []v1alpha1
 
 // lacks is what one server's storage cannot do. A disk that the agent has formatted can do everything.
 func lacks(shard *shardState, can *agentv1.Capabilities) (found []v1alpha1.Limitation) {
-	if can == nil || !shard.External() && shard.agent.GetFilesystem() == "" {
+	if can == nil || ofOurs(shard) {
 		return nil
 	}
 	add := func(able bool, capability, reason string) {
@@ -79,6 +79,12 @@ func lacks(shard *shardState, can *agentv1.Capabilities) (found []v1alpha1.Limit
 		"on another node, nothing is served (HandleWouldChange) until it has this one again; use volumeMode Block")
 	return found
 }
+
+// ofOurs tells whether the agent has formatted the disk.
+func ofOurs(shard *shardState) bool { return !shard.External() && shard.agent.GetFilesystem() == "" }
+
+// unlimited tells whether room is not what has not been promised, but what no file takes.
+func unlimited(shard *shardState, can *agentv1.Capabilities) bool { return !ofOurs(shard) && !can.GetQuota() }
 
 const (
 	ofShare = "NFS has no means to limit a directory: a volume can take more than its size, up to the whole share, and what it uses is " +

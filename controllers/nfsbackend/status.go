@@ -229,7 +229,7 @@ func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 		status.Allocated = resource.NewQuantity(roundUp(capacity.GetAllocatedBytes(), step), resource.BinarySI)
 		status.Available = resource.NewQuantity(capacity.GetAvailableBytes()/step*step, resource.BinarySI)
 	}
-	if shard.External() { // others write to the share's file system, too, and some servers count what is free to its size
+	if unlimited(shard, agent.GetCapabilities()) { // what is free changes with each write, and some servers count it to the size
 		status.Capacity = quantities.Steady(shard.last.Capacity, status.Capacity)
 		status.Available = quantities.Steady(shard.last.Available, status.Available)
 	}
