@@ -84,7 +84,9 @@ func lacks(shard *shardState, can *agentv1.Capabilities) (found []v1alpha1.Limit
 func ofOurs(shard *shardState) bool { return !shard.External() && shard.agent.GetFilesystem() == "" }
 
 // unlimited tells whether room is not what has not been promised, but what no file takes.
-func unlimited(shard *shardState, can *agentv1.Capabilities) bool { return !ofOurs(shard) && !can.GetQuota() }
+func unlimited(shard *shardState, can *agentv1.Capabilities) bool {
+	return !ofOurs(shard) && !can.GetQuota()
+}
 
 const (
 	ofShare = "NFS has no means to limit a directory: a volume can take more than its size, up to the whole share, and what it uses is " +
