@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
@@ -23,8 +24,8 @@ func TestIdentityOfAMountedFilesystem(t *testing.T) {
 	id := s.Server().ServerID
 	for name, test := range map[string]struct{ dir, wanted, reason string }{
 		"new":                       {empty, "", ""},
-		"empty where volumes were":  {empty, id, reasonFilesystemChanged},
-		"of another server":         {ours, "nfs-another", reasonFilesystemChanged},
+		"empty where volumes were":  {empty, id, agentv1.ReasonFilesystemChanged},
+		"of another server":         {ours, "nfs-another", agentv1.ReasonFilesystemChanged},
 		"the right one":             {ours, id, ""},
 		"the manager has forgotten": {ours, "", ""},
 		"what others have, is told": {foreign, id, ""}, // by useMounted
