@@ -143,6 +143,16 @@ func TestReadOnlyModeIsReadOnlyEverywhere(t *testing.T) {
 	}
 }
 
+// TestReadOnlyByMountOptions: a call that is repeated is answered as the first was.
+func TestReadOnlyByMountOptions(t *testing.T) {
+	f := newFixture(t)
+	c := f.claim(t, "a", rwx)
+	must(t, f.stage(t, c, "ro"), f.publish(t, c, c.target, false), f.publish(t, c, c.target, false), f.publish(t, c, c.other, true))
+	if m, _ := f.mounted(t, c.target); !m.ReadOnly() {
+		t.Error("published writable")
+	}
+}
+
 func TestStagedVolumeNeedsNoServer(t *testing.T) {
 	f := newFixture(t)
 	c := f.claim(t, "a", rwx)

@@ -85,12 +85,13 @@ func (n *Node) publish(ctx context.Context, p publish) error {
 		return status.Errorf(codes.FailedPrecondition, "volume %s is not staged at %s", p.volume, p.staging)
 	}
 	published, ok := mount.At(mounts, p.target)
+	readOnly := p.readOnly || staged.ReadOnly() // by the mount options
 	switch {
 	case ok && published.Device != staged.Device:
 		return status.Errorf(codes.Aborted, "%s is mounted at %s", published.Source, p.target)
-	case ok && published.ReadOnly() && !p.readOnly:
+	case ok && published.ReadOnly() && !readOnly:
 		return status.Errorf(codes.Aborted, "volume %s is published read-only at %s: unpublish it first", p.volume, p.target)
-	case ok && published.ReadOnly() == p.readOnly:
+	case ok && published.ReadOnly() == readOnly:
 		return nil
 	}
 	if other := otherTarget(mounts, p, staged.Device); p.singleTarget && other != "" {

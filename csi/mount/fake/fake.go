@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nfs-operator/nfs-operator/csi/mount"
 )
 
@@ -99,8 +101,12 @@ func (m *Mounter) add(n mount.NFS) {
 	if m.devices[source] == "" {
 		m.devices[source] = fmt.Sprintf("0:%d", 50+len(m.devices))
 	}
+	options := []string{"rw"}
+	if n.Options.Flags&unix.MS_RDONLY != 0 {
+		options = []string{"ro"}
+	}
 	m.mounts = append(m.mounts, mount.Mount{
-		Source: source, Target: n.Target, FSType: "nfs4", Root: "/", Options: []string{"rw"}, Device: m.devices[source],
+		Source: source, Target: n.Target, FSType: "nfs4", Root: "/", Options: options, Device: m.devices[source],
 	})
 }
 
