@@ -123,9 +123,10 @@ func TestAMountedXFS(t *testing.T) {
 	if _, err := f.WriteString("after"); err != nil {
 		t.Error(err)
 	}
-	if err := f.Sync(); err != nil {
+	if err := f.Close(); err != nil {
 		t.Error(err)
 	}
+	host.Unmount(dir) // as long as there is a server
 }
 
 // testVolumesWithQuota leaves one mounted.
