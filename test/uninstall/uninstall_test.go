@@ -54,6 +54,7 @@ func TestUninstall(t *testing.T) {
 		{"the operator alone, and installed again", (*site).operatorAlone},
 		{"a deletion of the backend, taken back", (*site).deletionTakenBack},
 		{"everything at once while in use", (*site).everythingWhileInUse},
+		{"the namespace alone, past its guard", (*site).namespaceAlone},
 		{"the namespace and all definitions, by force", (*site).byForce},
 		{"everything for good", (*site).forGood},
 	} {
@@ -138,6 +139,36 @@ func (s *site) everythingWhileInUse() {
 	s.writesOn("it was installed again")
 }
 
+// namespaceAlone: the servers go with their namespace, and what is written waits. The disks and the addresses hold the namespace up
+// until somebody lets go of them; the operator installed again serves the same disk at the same address, and the writer goes on.
+func (s *site) namespaceAlone() {
+	address, claim, service := s.address(), names.DataClaim(story.Backend, 0), names.Shard(story.Backend, 0)
+	inNamespace := func(args ...string) { s.do(append([]string{"-n", names.DefaultNamespace}, args...)...) }
+	s.do("annotate", "namespace", names.DefaultNamespace, names.AnnotationAllowDeletion+"="+names.DefaultNamespace)
+	s.do("delete", "namespace", names.DefaultNamespace, "--wait=false")
+	s.await("the servers are gone", "", "-n", names.DefaultNamespace, "get", "pods,statefulsets", "-o", "name")
+	if got := s.do("-n", names.DefaultNamespace, "get", "pvc", claim, "-o", "jsonpath={.status.phase}") + " " + s.address(); got != "Bound "+address {
+		s.t.Errorf("the disk and the address of a namespace that is being deleted: %s, want Bound %s", got, address)
+	}
+	last := s.written()
+	for _, object := range []string{"pvc/" + claim, "service/" + service} {
+		_, name, _ := strings.Cut(object, "/")
+		inNamespace("annotate", object, names.AnnotationAllowDeletion+"="+name)
+	}
+	inNamespace("patch", "pvc", claim, "--type=merge", "-p", `{"metadata":{"finalizers":null}}`)
+	s.await("the namespace is gone", "", "get", "namespace", names.DefaultNamespace, "--ignore-not-found", "-o", "name")
+	if now := s.written(); now > last+1 {
+		s.t.Errorf("without its server the writer went on from %d to %d", last, now)
+	}
+	s.install()
+	s.backendReady()
+	if got := s.address(); got != address {
+		s.t.Errorf("the address was %s and is %s", address, got)
+	}
+	s.writesOn("the namespace was deleted and made anew")
+	s.volumesAreMade("made-after-the-namespace")
+}
+
 // byForce is what somebody does who means it, or does not read: again and again until nothing refuses.
 func (s *site) byForce() {
 	saved, last := s.saved(), s.written()
@@ -177,7 +208,7 @@ func (s *site) byForce() {
 func (s *site) forGood() {
 	s.do("delete", "pod", "writer", "--timeout=300s")
 	s.do("delete", "storageprofiles", "--all", "--timeout=300s")
-	s.do("delete", "pvc", "data", "made-again", "--timeout=600s")
+	s.do("delete", "pvc", "data", "made-again", "made-after-the-namespace", "--timeout=600s")
 	s.await("the volumes are gone", "", "get", "pv", "-o", `jsonpath={range .items[?(@.spec.csi.driver=="`+names.Driver+`")]}{.metadata.name} {end}`)
 	s.do("patch", "nfsbackend", story.Backend, "--type=merge", "-p", `{"spec":{"deletionPolicy":"Delete"}}`)
 	s.await("the backend is empty", "False", "get", "nfsbackend", story.Backend, "-o", `jsonpath={.status.conditions[?(@.type=="InUse")].status}`)
