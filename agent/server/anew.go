@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nfs-operator/nfs-operator/agent/share"
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 )
 
 // What a program that has begun anew is told: why, which share it was, and which files of the former one are still open.
@@ -81,5 +81,5 @@ func begunAnew() (c condition, serverID string, anew bool) {
 	for _, v := range []string{lostVariable, serverVariable, openVariable} {
 		_ = os.Unsetenv(v)
 	}
-	return condition{share.Unreachable, why}, serverID, anew
+	return condition{agentv1.ReasonShareUnreachable, why}, serverID, anew
 }

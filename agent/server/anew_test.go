@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/nfs-operator/nfs-operator/agent/share"
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 )
 
 func TestOnlyFilesStayOpen(t *testing.T) {
@@ -69,7 +69,7 @@ func TestBegunAnewSaysWhyAndCloses(t *testing.T) {
 		name, value, _ := strings.Cut(v, "=")
 		t.Setenv(name, value)
 	}
-	if c, id, anew := begunAnew(); !anew || id != "nfs-1" || c != (condition{share.Unreachable, "the share is lost: no answer"}) {
+	if c, id, anew := begunAnew(); !anew || id != "nfs-1" || c != (condition{agentv1.ReasonShareUnreachable, "the share is lost: no answer"}) {
 		t.Errorf("condition %+v of %s, %v", c, id, anew)
 	}
 	for { // the number may be given to another file at once

@@ -53,7 +53,7 @@ func (s *Server) openDisk(ctx context.Context) (*disk, error) {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		c := condition{reasonDiskFailed, err.Error()}
+		c := condition{agentv1.ReasonDiskFailed, err.Error()}
 		var known conditionError
 		if errors.As(err, &known) {
 			c.reason = known.reason
@@ -71,7 +71,7 @@ func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
 		return s.tryMounted()
 	}
 	if !strings.HasPrefix(filepath.Clean(device), "/dev/") {
-		return nil, conditionError{reasonHandleWouldChange, fmt.Errorf("device %s does not lie below /dev: file handles would contain its number", device)}
+		return nil, conditionError{agentv1.ReasonHandleWouldChange, fmt.Errorf("device %s does not lie below /dev: file handles would contain its number", device)}
 	}
 	first, err := s.prepare(ctx, device)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
 	}
 	begin := time.Now()
 	if err := xfs.Mount(device, dir); err != nil {
-		return nil, conditionError{reasonMountFailed, err}
+		return nil, conditionError{agentv1.ReasonMountFailed, err}
 	}
 	mounted := time.Now()
 	d, err := s.useMounted(first)
@@ -94,26 +94,26 @@ func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
 func (s *Server) prepare(ctx context.Context, device string) (store.Init, error) {
 	found, err := xfs.Inspect(ctx, device)
 	if err != nil {
-		return store.Init{}, conditionError{reasonDeviceUnavailable, err}
+		return store.Init{}, conditionError{agentv1.ReasonDeviceUnavailable, err}
 	}
 	var options string
 	switch found.Kind {
 	case xfs.Ours:
 		return store.Init{FilesystemID: found.UUID}, nil
 	case xfs.Foreign:
-		return store.Init{}, conditionError{reasonDeviceNotBlank, fmt.Errorf("%s holds %s; wipe it if it may be used (wipefs --all, or blkdiscard)", device, found.Found)}
+		return store.Init{}, conditionError{agentv1.ReasonDeviceNotBlank, fmt.Errorf("%s holds %s; wipe it if it may be used (wipefs --all, or blkdiscard)", device, found.Found)}
 	case xfs.Blank, xfs.Unfinished:
-		s.report(condition{reasonFormatting, "making a file system on " + device})
+		s.report(condition{agentv1.ReasonFormatting, "making a file system on " + device})
 		if options, err = xfs.Format(ctx, device, found.Kind == xfs.Unfinished); err != nil {
-			reason := reasonFormatFailed
+			reason := agentv1.ReasonFormatFailed
 			if errors.Is(err, xfs.ErrDeviceTooSmall) {
-				reason = reasonDeviceTooSmall
+				reason = agentv1.ReasonDeviceTooSmall
 			}
 			return store.Init{}, conditionError{reason, err}
 		}
 	}
 	if found, err = xfs.Inspect(ctx, device); err != nil {
-		return store.Init{}, conditionError{reasonDeviceUnavailable, err}
+		return store.Init{}, conditionError{agentv1.ReasonDeviceUnavailable, err}
 	}
 	return store.Init{FilesystemID: found.UUID, MkfsOptions: options}, nil
 }
@@ -132,9 +132,9 @@ func (s *Server) useMounted(first store.Init) (*disk, error) {
 	case errors.Is(err, store.ErrForeign) && s.Config.Device == "":
 		err = conditionError{agentv1.ReasonFilesystemNotEmpty, fmt.Errorf("%w: give the server an empty disk, or remove what lies on this one", err)}
 	case errors.Is(err, store.ErrForeign):
-		err = conditionError{reasonDeviceNotBlank, fmt.Errorf("%s: %w", s.Config.Device, err)}
+		err = conditionError{agentv1.ReasonDeviceNotBlank, fmt.Errorf("%s: %w", s.Config.Device, err)}
 	case errors.Is(err, store.ErrNewerFormat):
-		err = conditionError{reasonNewerFormat, err}
+		err = conditionError{agentv1.ReasonNewerFormat, err}
 	}
 	if err != nil {
 		return nil, errors.Join(err, fs.Close())
@@ -146,7 +146,7 @@ func (s *Server) useMounted(first store.Init) (*disk, error) {
 // checkIdentity refuses a file system whose handles are not those that clients hold: its UUID is part of them.
 func (s *Server) checkIdentity(d *disk, first store.Init) error {
 	if recorded := d.store.Server().FilesystemID; recorded != first.FilesystemID {
-		return conditionError{reasonHandleWouldChange, fmt.Errorf("file system has UUID %s, its record says %s: mounted clients would get stale handles", first.FilesystemID, recorded)}
+		return conditionError{agentv1.ReasonHandleWouldChange, fmt.Errorf("file system has UUID %s, its record says %s: mounted clients would get stale handles", first.FilesystemID, recorded)}
 	}
 	return nil
 }

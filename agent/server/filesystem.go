@@ -40,7 +40,7 @@ func (s *Server) tryMounted() (*disk, error) {
 		return nil, err
 	}
 	if err := xfs.Restrict(dir); err != nil {
-		return nil, conditionError{reasonMountFailed, err}
+		return nil, conditionError{agentv1.ReasonMountFailed, err}
 	}
 	s.showDevice(found)
 	if err := dropCapabilities(); err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/ganesha"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
@@ -30,18 +31,18 @@ func (s *Server) checkHandle(ctx context.Context, disk *store.Store) bool {
 func (s *Server) compareHandle(ctx context.Context, disk *store.Store) condition {
 	handle, err := ganesha.Handle(ctx, disk.Probe(), s.RunDir, s.Log.WithName("ganesha"))
 	if err != nil {
-		return condition{reasonGaneshaFailed, err.Error()}
+		return condition{agentv1.ReasonGaneshaFailed, err.Error()}
 	}
 	switch recorded := disk.Server().ProbeHandle; recorded {
 	case handle:
 		return condition{}
 	case "":
 		if err := disk.SetProbeHandle(handle); err != nil {
-			return condition{reasonDiskFailed, err.Error()}
+			return condition{agentv1.ReasonDiskFailed, err.Error()}
 		}
 		return condition{}
 	default:
-		return condition{reasonHandleWouldChange, fmt.Sprintf(
+		return condition{agentv1.ReasonHandleWouldChange, fmt.Sprintf(
 			"Ganesha gives the disk's root the file handle %s, and clients hold handles made like %s: they would be told that theirs are stale. "+
 				"Is the device visible below /dev, and the image the one that served before?", handle, recorded)}
 	}

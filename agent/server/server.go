@@ -72,7 +72,7 @@ type Server struct {
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
 // is told by GetStatus and /readyz, and tried again; and a LostShare.
 func Run(ctx context.Context, o Options) error {
-	s := &Server{Options: o, metrics: newMetrics(), problem: condition{reasonStarting, "the agent is starting"}}
+	s := &Server{Options: o, metrics: newMetrics(), problem: condition{agentv1.ReasonStarting, "the agent is starting"}}
 	s.lost, s.lose = context.WithCancelCause(context.Background())
 	defer s.lose(nil)
 	if c, serverID, anew := begunAnew(); anew {
@@ -222,7 +222,7 @@ func (s *Server) repair(ctx context.Context, e *engine.Engine) bool {
 		if err == nil {
 			return true
 		}
-		s.report(condition{reasonRepairFailed, err.Error()})
+		s.report(condition{agentv1.ReasonRepairFailed, err.Error()})
 		if !sleep(ctx, retryDisk) {
 			return false
 		}

@@ -52,7 +52,7 @@ func (s *Server) runShare(ctx context.Context, calls *grpc.Server) error {
 			stopCalls(calls)
 			return err
 		}
-		c := condition{share.Failed, err.Error()}
+		c := condition{agentv1.ReasonShareFailed, err.Error()}
 		if known := (share.Error{}); errors.As(err, &known) {
 			c.reason = known.Reason
 		}
@@ -83,7 +83,7 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 		Missing: engine.Missing{Quota: true, Squash: true, Reflink: !sh.Reflink}, Now: time.Now, Log: s.Log,
 	})
 	if err := e.Repair(); err != nil {
-		return errors.Join(share.Error{Reason: reasonRepairFailed, Err: err}, sh.Close())
+		return errors.Join(share.Error{Reason: agentv1.ReasonRepairFailed, Err: err}, sh.Close())
 	}
 	s.mu.Lock()
 	s.share, s.engine = sh, e
@@ -103,9 +103,9 @@ func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	workers.Go(func() { e.Run(workerContext) })
 	err := sh.Watch(ctx)
 	s.mu.Lock()
-	s.share, s.engine, s.problem = nil, nil, condition{reasonStopping, "the agent is stopping"}
+	s.share, s.engine, s.problem = nil, nil, condition{agentv1.ReasonStopping, "the agent is stopping"}
 	if err != nil {
-		s.problem = condition{share.Unreachable, err.Error()}
+		s.problem = condition{agentv1.ReasonShareUnreachable, err.Error()}
 	}
 	s.mu.Unlock()
 	s.service.Stop()
@@ -131,7 +131,7 @@ func (s *Server) untilLost(ctx context.Context, req any, _ *grpc.UnaryServerInfo
 	defer context.AfterFunc(s.lost, cancel)()
 	resp, err := next(ctx, req)
 	if err != nil && s.lost.Err() != nil {
-		err = status.Errorf(codes.Unavailable, "%s: %v (%v)", share.Unreachable, context.Cause(s.lost), err)
+		err = status.Errorf(codes.Unavailable, "%s: %v (%v)", agentv1.ReasonShareUnreachable, context.Cause(s.lost), err)
 	}
 	return resp, err
 }

@@ -15,24 +15,6 @@ import (
 	"github.com/nfs-operator/nfs-operator/internal/version"
 )
 
-// Why the server does not serve.
-const (
-	reasonStarting          = agentv1.ReasonStarting
-	reasonStopping          = agentv1.ReasonStopping
-	reasonDeviceUnavailable = agentv1.ReasonDeviceUnavailable
-	reasonDeviceNotBlank    = agentv1.ReasonDeviceNotBlank
-	reasonDeviceTooSmall    = agentv1.ReasonDeviceTooSmall
-	reasonFormatting        = agentv1.ReasonFormatting
-	reasonFormatFailed      = agentv1.ReasonFormatFailed
-	reasonMountFailed       = agentv1.ReasonMountFailed
-	reasonDiskFailed        = agentv1.ReasonDiskFailed
-	reasonNewerFormat       = agentv1.ReasonNewerFormat
-	reasonHandleWouldChange = agentv1.ReasonHandleWouldChange
-	reasonRepairFailed      = agentv1.ReasonRepairFailed
-	reasonGaneshaStarting   = agentv1.ReasonGaneshaStarting
-	reasonGaneshaFailed     = agentv1.ReasonGaneshaFailed
-)
-
 // versionTimeout is how long Ganesha may take to say its version, which is for people: it is served without.
 var versionTimeout = 10 * time.Second
 
@@ -102,9 +84,9 @@ func (s *Server) condition() (serving bool, c condition, restarts int32) {
 	case st.Serving:
 		return true, condition{}, st.Restarts
 	case st.Failed:
-		return false, condition{reasonGaneshaFailed, st.Message}, st.Restarts
+		return false, condition{agentv1.ReasonGaneshaFailed, st.Message}, st.Restarts
 	default:
-		return false, condition{reasonGaneshaStarting, st.Message}, st.Restarts
+		return false, condition{agentv1.ReasonGaneshaStarting, st.Message}, st.Restarts
 	}
 }
 
@@ -122,7 +104,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	if core == nil {
 		// Nobody can say what it holds, so it is not to look like one that holds nothing.
 		if st.Serving {
-			st.Serving, st.Reason, st.Message = false, reasonStopping, "the agent is stopping"
+			st.Serving, st.Reason, st.Message = false, agentv1.ReasonStopping, "the agent is stopping"
 		}
 		return st
 	}
@@ -138,7 +120,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	if err != nil {
 		// An answer that the server serves and holds nothing could cost the disk.
 		s.Log.Error(err, "Cannot count what the disk holds")
-		st.Serving, st.Reason, st.Message = false, reasonDiskFailed, err.Error()
+		st.Serving, st.Reason, st.Message = false, agentv1.ReasonDiskFailed, err.Error()
 		return st
 	}
 	st.Volumes, st.Snapshots, st.Archived = int32(holds.Volumes), int32(holds.Snapshots), int32(holds.Archived)

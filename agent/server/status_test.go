@@ -28,7 +28,7 @@ func TestAServerWithoutItsDiskSaysWhy(t *testing.T) {
 	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics()}
 	s.service = service.New(s.status)
 	s.metrics.watch(s)
-	s.report(condition{reasonDeviceNotBlank, "/dev/x holds ext4"})
+	s.report(condition{agentv1.ReasonDeviceNotBlank, "/dev/x holds ext4"})
 	for path, want := range map[string]struct {
 		code int
 		text string
@@ -43,7 +43,7 @@ func TestAServerWithoutItsDiskSaysWhy(t *testing.T) {
 			t.Errorf("%s: %d %s", path, rec.Code, rec.Body)
 		}
 	}
-	if st := s.status(nil); st.GetServing() || st.GetReason() != reasonDeviceNotBlank {
+	if st := s.status(nil); st.GetServing() || st.GetReason() != agentv1.ReasonDeviceNotBlank {
 		t.Errorf("status %v", st)
 	}
 }
@@ -51,7 +51,7 @@ func TestAServerWithoutItsDiskSaysWhy(t *testing.T) {
 // A server that holds nothing may have its disk deleted: one that is stopping must not look like it.
 func TestAServerThatStopsDoesNotLookEmpty(t *testing.T) {
 	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), share: &share.Share{}}
-	if st := s.status(nil); st.GetServing() || st.GetReason() != reasonStopping {
+	if st := s.status(nil); st.GetServing() || st.GetReason() != agentv1.ReasonStopping {
 		t.Errorf("status %v", st)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 )
 
 const mountstats = `device proc mounted on /proc with fstype proc
@@ -43,7 +45,7 @@ func TestShareThatChangesBeforeTheLockIsNotBegunAnew(t *testing.T) {
 	p := place(t, &mounter{})
 	p.Config.ServerID = ""
 	s := &Share{place: p}
-	if _, err := s.look("nfs-1"); reasonOf(err) != Changed {
+	if _, err := s.look("nfs-1"); reasonOf(err) != agentv1.ReasonShareChanged {
 		t.Errorf("error %v", err)
 	}
 	if found, err := s.look(""); err != nil || found.ServerID != "" {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
@@ -73,7 +74,7 @@ func lockError(f *os.File, err error) error {
 	text := make([]byte, lockTextBytes)
 	n, _ := f.ReadAt(text, 0) // for people
 	holder, _, _ := strings.Cut(string(text[:n]), "\x00")
-	return Error{Locked, fmt.Errorf("another agent of this backend works on the share: %.200q. This one goes on when that one has ended; "+
+	return Error{agentv1.ReasonShareLocked, fmt.Errorf("another agent of this backend works on the share: %.200q. This one goes on when that one has ended; "+
 		"when its node died, that takes as long as the server's lease", holder)}
 }
 
@@ -93,7 +94,7 @@ func (s *Share) Watch(ctx context.Context) error {
 				return watchError(err)
 			}
 		case <-time.After(patience):
-			return Error{Unreachable, fmt.Errorf("the server has not answered for %s", patience)}
+			return Error{agentv1.ReasonShareUnreachable, fmt.Errorf("the server has not answered for %s", patience)}
 		case <-ctx.Done():
 			return nil
 		}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/csi/mount"
 )
 
@@ -42,7 +43,7 @@ func (p Place) mount(ctx context.Context) (version string, err error) {
 		return "", failed(fmt.Errorf("make mount point: %w", err))
 	}
 	if err := mount.CheckBackendOptions(p.Config.MountOptions); err != nil {
-		return "", Error{BadOptions, fmt.Errorf("the backend's mountOptions: %w", err)}
+		return "", Error{agentv1.ReasonShareOptions, fmt.Errorf("the backend's mountOptions: %w", err)}
 	}
 	address, err := p.resolve(ctx)
 	if err != nil {
@@ -90,25 +91,25 @@ func (p Place) mountError(err error) error {
 	if err == nil {
 		return nil
 	}
-	e := Error{Unreachable, fmt.Errorf("mount %s: %w", mount.Source(p.Config.Server, p.Config.Path), err)}
+	e := Error{agentv1.ReasonShareUnreachable, fmt.Errorf("mount %s: %w", mount.Source(p.Config.Server, p.Config.Path), err)}
 	for _, known := range []struct {
 		errno  unix.Errno
 		reason string
 		advice string
 	}{
-		{unix.EACCES, Refused, "the server does not let this agent mount it: does its export list the addresses of all nodes and of the agent's pod, with sec=sys?"},
-		{unix.EPERM, Refused, "either the server does not accept sec=sys, or the pod lacks the capability SYS_ADMIN"},
-		{unix.EPROTONOSUPPORT, Refused, "the server speaks none of NFS " + strings.Join(p.versions(), ", ")},
-		{unix.ENOENT, PathMissing, "the server has no such directory for this agent: make it, or correct the path (with NFS 4 it begins at the server's root)"},
-		{unix.ENOTDIR, PathMissing, "it is no directory"},
-		{unix.EINVAL, BadOptions, "the kernel does not take the mount options of the backend"},
+		{unix.EACCES, agentv1.ReasonShareRefused, "the server does not let this agent mount it: does its export list the addresses of all nodes and of the agent's pod, with sec=sys?"},
+		{unix.EPERM, agentv1.ReasonShareRefused, "either the server does not accept sec=sys, or the pod lacks the capability SYS_ADMIN"},
+		{unix.EPROTONOSUPPORT, agentv1.ReasonShareRefused, "the server speaks none of NFS " + strings.Join(p.versions(), ", ")},
+		{unix.ENOENT, agentv1.ReasonSharePathMissing, "the server has no such directory for this agent: make it, or correct the path (with NFS 4 it begins at the server's root)"},
+		{unix.ENOTDIR, agentv1.ReasonSharePathMissing, "it is no directory"},
+		{unix.EINVAL, agentv1.ReasonShareOptions, "the kernel does not take the mount options of the backend"},
 	} {
 		if errors.Is(err, known.errno) {
 			return Error{known.reason, fmt.Errorf("%w: %s", e.Err, known.advice)}
 		}
 	}
 	if errors.Is(err, mount.ErrOptions) {
-		e.Reason = BadOptions
+		e.Reason = agentv1.ReasonShareOptions
 	}
 	return e
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
 )
@@ -69,7 +70,7 @@ func tryOwner(f *os.File) error {
 		return failed(err)
 	}
 	if err != nil || st.Uid != probeUID || st.Gid != probeGID {
-		return Error{IDMapping, fmt.Errorf("a file given to user %d and group %d belongs to %d and %d afterwards (%v): the server maps names of users, "+
+		return Error{agentv1.ReasonShareIDMapping, fmt.Errorf("a file given to user %d and group %d belongs to %d and %d afterwards (%v): the server maps names of users, "+
 			"and must take their numbers instead (for a Linux server: nfsd's parameter nfs4_disable_idmapping)", probeUID, probeGID, st.Uid, st.Gid, err)}
 	}
 	return nil

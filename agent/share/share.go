@@ -11,6 +11,7 @@ import (
 	"os"
 	"time"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
@@ -164,7 +165,7 @@ func (p Place) resolve(ctx context.Context) (string, error) {
 	defer cancel()
 	address, err := mount.Resolve(ctx, p.Resolver, p.Config.Server)
 	if err != nil {
-		return "", Error{Unreachable, err}
+		return "", Error{agentv1.ReasonShareUnreachable, err}
 	}
 	return address, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/csi/mount"
@@ -72,13 +73,13 @@ func TestMountTakesTheBestVersion(t *testing.T) {
 		"both":                  {nil, nil, "4.2", "", 1},
 		"an older server":       {nil, map[string]error{"4.2": unix.EPROTONOSUPPORT}, "4.1", "", 2},
 		"the backend wants 4.1": {[]string{"nfsvers=4.1"}, nil, "4.1", "", 1},
-		"only 4.2, by wish":     {[]string{"v4.2"}, map[string]error{"4.2": unix.EPROTONOSUPPORT}, "", Refused, 1},
-		"neither":               {nil, map[string]error{"4.2": unix.EPROTONOSUPPORT, "4.1": unix.EPROTONOSUPPORT}, "", Refused, 2},
-		"refused":               {nil, map[string]error{"4.2": unix.EACCES}, "", Refused, 1},
-		"missing":               {nil, map[string]error{"4.2": unix.ENOENT}, "", PathMissing, 1},
-		"bad options":           {nil, map[string]error{"4.2": unix.EINVAL}, "", BadOptions, 1},
-		"dead":                  {nil, map[string]error{"4.2": mount.ErrTimeout}, "", Unreachable, 1},
-		"nobody listens":        {nil, map[string]error{"4.2": unix.ECONNREFUSED}, "", Unreachable, 1},
+		"only 4.2, by wish":     {[]string{"v4.2"}, map[string]error{"4.2": unix.EPROTONOSUPPORT}, "", agentv1.ReasonShareRefused, 1},
+		"neither":               {nil, map[string]error{"4.2": unix.EPROTONOSUPPORT, "4.1": unix.EPROTONOSUPPORT}, "", agentv1.ReasonShareRefused, 2},
+		"refused":               {nil, map[string]error{"4.2": unix.EACCES}, "", agentv1.ReasonShareRefused, 1},
+		"missing":               {nil, map[string]error{"4.2": unix.ENOENT}, "", agentv1.ReasonSharePathMissing, 1},
+		"bad options":           {nil, map[string]error{"4.2": unix.EINVAL}, "", agentv1.ReasonShareOptions, 1},
+		"dead":                  {nil, map[string]error{"4.2": mount.ErrTimeout}, "", agentv1.ReasonShareUnreachable, 1},
+		"nobody listens":        {nil, map[string]error{"4.2": unix.ECONNREFUSED}, "", agentv1.ReasonShareUnreachable, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := &mounter{refuse: test.refuse}
@@ -120,7 +121,7 @@ func TestBadOptionsAreNotMounted(t *testing.T) {
 	} {
 		m := &mounter{}
 		_, err := place(t, m, option).mount(t.Context())
-		if name, _, _ := strings.Cut(option, "="); reasonOf(err) != BadOptions || !strings.Contains(err.Error(), name) || len(m.asked) > 0 {
+		if name, _, _ := strings.Cut(option, "="); reasonOf(err) != agentv1.ReasonShareOptions || !strings.Contains(err.Error(), name) || len(m.asked) > 0 {
 			t.Errorf("%s: %v after %d mounts", option, err, len(m.asked))
 		}
 	}
@@ -129,7 +130,7 @@ func TestBadOptionsAreNotMounted(t *testing.T) {
 func TestServerWithoutAddressIsUnreachable(t *testing.T) {
 	p := place(t, &mounter{})
 	p.Config.Server = "elsewhere"
-	if _, err := p.mount(t.Context()); reasonOf(err) != Unreachable {
+	if _, err := p.mount(t.Context()); reasonOf(err) != agentv1.ReasonShareUnreachable {
 		t.Errorf("error %v", err)
 	}
 }
@@ -137,7 +138,7 @@ func TestServerWithoutAddressIsUnreachable(t *testing.T) {
 func TestServerIsNotLookedUpInSearchDomains(t *testing.T) {
 	p := place(t, &mounter{})
 	p.Config.Server, p.Resolver = "nas.prod", resolver{"nas.prod": "10.6.6.6"}
-	if _, err := p.mount(t.Context()); reasonOf(err) != Unreachable {
+	if _, err := p.mount(t.Context()); reasonOf(err) != agentv1.ReasonShareUnreachable {
 		t.Errorf("error %v", err)
 	}
 }
@@ -162,13 +163,13 @@ func TestIdentified(t *testing.T) {
 		"ours":                        {nil, store.Server{Owner: "one", ServerID: "nfs-1"}, true, nil, ""},
 		"new":                         {func(c *config.External) { c.ServerID = "" }, store.Server{}, false, nil, ""},
 		"found by a new backend":      {func(c *config.External) { c.ServerID = "" }, store.Server{Owner: "one", ServerID: "nfs-1"}, true, nil, ""},
-		"empty, and was not":          {nil, store.Server{}, false, nil, Changed},
-		"another of ours":             {nil, store.Server{Owner: "one", ServerID: "nfs-2"}, true, nil, Changed},
-		"another's":                   {nil, store.Server{Owner: "two", ServerID: "nfs-1"}, true, nil, Owned},
+		"empty, and was not":          {nil, store.Server{}, false, nil, agentv1.ReasonShareChanged},
+		"another of ours":             {nil, store.Server{Owner: "one", ServerID: "nfs-2"}, true, nil, agentv1.ReasonShareChanged},
+		"another's":                   {nil, store.Server{Owner: "two", ServerID: "nfs-1"}, true, nil, agentv1.ReasonShareOwned},
 		"taken over":                  {func(c *config.External) { c.TakeOver = "two" }, store.Server{Owner: "two", ServerID: "nfs-1"}, true, nil, ""},
-		"nobody's":                    {nil, store.Server{ServerID: "nfs-1"}, true, nil, Owned},
-		"foreign data":                {nil, store.Server{}, false, store.ErrForeign, NotEmpty},
-		"a newer version":             {nil, store.Server{}, false, store.ErrNewerFormat, NewerFormat},
+		"nobody's":                    {nil, store.Server{ServerID: "nfs-1"}, true, nil, agentv1.ReasonShareOwned},
+		"foreign data":                {nil, store.Server{}, false, store.ErrForeign, agentv1.ReasonShareNotEmpty},
+		"a newer version":             {nil, store.Server{}, false, store.ErrNewerFormat, agentv1.ReasonNewerFormat},
 		"unreadable, for root is not": {nil, store.Server{}, false, os.ErrPermission, RootSquashed},
 		"read only":                   {nil, store.Server{}, false, unix.EROFS, ReadOnly},
 		"dead":                        {nil, store.Server{}, false, unix.ETIMEDOUT, Unreachable},
