@@ -90,17 +90,19 @@ func TestNamespaceAndDefinitionsAreGuardedWhileABackendIsInUse(t *testing.T) {
 	g.Expect(c.Delete(t.Context(), namespace, client.DryRunAll)).To(Succeed())
 	g.Expect(labelled(t)).To(BeEmpty())
 
-	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
-		r.Client = f.Client(c.(client.WithWatch))
-		r.Uncached, r.Claim.Client = r.Client, r.Client
-		for status, want := range map[metav1.ConditionStatus][]string{metav1.ConditionTrue: all, metav1.ConditionFalse: nil} {
-			backend.Status.Conditions[0].Status = status
-			g.Expect(testenv.Client(t).Status().Update(t.Context(), backend)).To(Succeed())
-			f.Again()
-			f.Settle(t, r, counter, "all", func(error) {})
-			g.Expect(labelled(t)).To(ConsistOf(want))
-		}
-	})
+	for _, f := range testenv.Faults() {
+		t.Run(string(f.Kind), func(t *testing.T) {
+			r.Client = f.Client(c)
+			r.Uncached, r.Claim.Client = r.Client, r.Client
+			for status, want := range map[metav1.ConditionStatus][]string{metav1.ConditionTrue: all, metav1.ConditionFalse: nil} {
+				backend.Status.Conditions[0].Status = status
+				g.Expect(testenv.Client(t).Status().Update(t.Context(), backend)).To(Succeed())
+				f.Again()
+				f.Settle(t, r, counter, "all", func(error) {})
+				g.Expect(labelled(t)).To(ConsistOf(want))
+			}
+		})
+	}
 }
 
 // labelled are the names of what is kept.

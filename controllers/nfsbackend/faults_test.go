@@ -139,159 +139,165 @@ func (w *suffering) grown(number int32) {
 }
 
 func TestLifeOfABackendWhoseCallsFail(t *testing.T) {
-	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
-		w := newSuffering(t, f)
-		class := &storagev1.StorageClass{
-			ObjectMeta: metav1.ObjectMeta{Name: "local-block"}, Provisioner: "disks.example.org", AllowVolumeExpansion: new(true),
-		}
-		w.Expect(w.c.Create(t.Context(), class)).To(Succeed())
-		t.Cleanup(func() { w.Expect(w.c.Delete(context.Background(), class)).To(Succeed()) })
-		w.create(func(b *v1alpha1.NFSBackend) { b.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
-		w.suffer()
-		w.bindShard(0, "disk-0-"+w.name)
-		w.startShard(0)
-		w.agents.status = serving(1)
-		w.suffer()
-		w.expectServing("1/1")
-		w.keep()
-
-		w.grow()
-		w.suffer()
-		w.Eventually(func() string { // caches of the API server itself
-			w.rest()
-			claim := &corev1.PersistentVolumeClaim{}
-			w.get(w.claimKey(), claim)
-			return claim.Spec.Resources.Requests.Storage().String()
-		}, "20s", "100ms").Should(Equal("20Gi"))
-		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonGrowingDisk))
-		w.grown(0)
-		w.suffer()
-		w.expectServing("1/1")
-
-		w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.Shards = 2 })
-		w.suffer()
-		w.bindShard(1, "disk-1-"+w.name)
-		w.grown(1)
-		w.startShard(1)
-		w.suffer()
-		w.expectServing("2/2")
-		w.keep()
-
-		w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.LeaseSeconds = 20 })
-		w.suffer()
-		for number := range int32(2) {
-			w.observed(number)
-		}
-		for number := range int32(2) {
+	for _, f := range testenv.Faults() {
+		t.Run(string(f.Kind), func(t *testing.T) {
+			w := newSuffering(t, f)
+			class := &storagev1.StorageClass{
+				ObjectMeta: metav1.ObjectMeta{Name: "local-block"}, Provisioner: "disks.example.org", AllowVolumeExpansion: new(true),
+			}
+			w.Expect(w.c.Create(t.Context(), class)).To(Succeed())
+			t.Cleanup(func() { w.Expect(w.c.Delete(context.Background(), class)).To(Succeed()) })
+			w.create(func(b *v1alpha1.NFSBackend) { b.Spec.DeletionPolicy = v1alpha1.DeletionDelete })
 			w.suffer()
-			w.Expect(w.gone(w.podOf(number), &corev1.Pod{})).To(BeTrue())
-			if number == 0 {
-				w.get(w.podOf(1), &corev1.Pod{})
-			}
-			w.startShard(number)
-		}
-		w.suffer()
-		w.expectServing("2/2")
+			w.bindShard(0, "disk-0-"+w.name)
+			w.startShard(0)
+			w.agents.status = serving(1)
+			w.suffer()
+			w.expectServing("1/1")
+			w.keep()
 
-		w.deleteSuffering()
-		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
-		w.agents.status, w.keeps = serving(0), nil
-		w.suffer()
-		w.expectNothingLeft(2)
-		for number := range int32(2) {
-			claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
-			if !w.gone(w.claimOf(number), claim) { // Kubernetes' own finalizer, which nobody removes here
-				w.Expect(claim.DeletionTimestamp).NotTo(BeNil())
-				w.Expect(claim.Finalizers).NotTo(ContainElement(names.Finalizer))
+			w.grow()
+			w.suffer()
+			w.Eventually(func() string { // caches of the API server itself
+				w.rest()
+				claim := &corev1.PersistentVolumeClaim{}
+				w.get(w.claimKey(), claim)
+				return claim.Spec.Resources.Requests.Storage().String()
+			}, "20s", "100ms").Should(Equal("20Gi"))
+			w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonGrowingDisk))
+			w.grown(0)
+			w.suffer()
+			w.expectServing("1/1")
+
+			w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.Shards = 2 })
+			w.suffer()
+			w.bindShard(1, "disk-1-"+w.name)
+			w.grown(1)
+			w.startShard(1)
+			w.suffer()
+			w.expectServing("2/2")
+			w.keep()
+
+			w.change(func(b *v1alpha1.NFSBackend) { b.Spec.Server.LeaseSeconds = 20 })
+			w.suffer()
+			for number := range int32(2) {
+				w.observed(number)
 			}
-			w.get(client.ObjectKey{Name: fmt.Sprintf("disk-%d-%s", number, w.name)}, disk)
-			w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimDelete))
-			w.Expect(disk.Labels).To(BeEmpty())
-		}
-	})
+			for number := range int32(2) {
+				w.suffer()
+				w.Expect(w.gone(w.podOf(number), &corev1.Pod{})).To(BeTrue())
+				if number == 0 {
+					w.get(w.podOf(1), &corev1.Pod{})
+				}
+				w.startShard(number)
+			}
+			w.suffer()
+			w.expectServing("2/2")
+
+			w.deleteSuffering()
+			w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+			w.agents.status, w.keeps = serving(0), nil
+			w.suffer()
+			w.expectNothingLeft(2)
+			for number := range int32(2) {
+				claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
+				if !w.gone(w.claimOf(number), claim) { // Kubernetes' own finalizer, which nobody removes here
+					w.Expect(claim.DeletionTimestamp).NotTo(BeNil())
+					w.Expect(claim.Finalizers).NotTo(ContainElement(names.Finalizer))
+				}
+				w.get(client.ObjectKey{Name: fmt.Sprintf("disk-%d-%s", number, w.name)}, disk)
+				w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimDelete))
+				w.Expect(disk.Labels).To(BeEmpty())
+			}
+		})
+	}
 }
 
 func TestLifeOfAnExternalBackendWhoseCallsFail(t *testing.T) {
-	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
-		w := newSuffering(t, f)
-		w.create(external)
-		w.suffer()
-		former := w.startAgent("1")
-		w.agents.status = mounted(1)
-		w.suffer()
-		w.expectServing("1/1")
-		w.keep()
+	for _, f := range testenv.Faults() {
+		t.Run(string(f.Kind), func(t *testing.T) {
+			w := newSuffering(t, f)
+			w.create(external)
+			w.suffer()
+			former := w.startAgent("1")
+			w.agents.status = mounted(1)
+			w.suffer()
+			w.expectServing("1/1")
+			w.keep()
 
-		w.change(func(b *v1alpha1.NFSBackend) { b.Spec.External.Server = "192.0.2.7" })
-		w.suffer()
-		w.Expect(w.agentConfig().Server).To(Equal("192.0.2.7"))
-		w.stopPod(former)
-		w.startAgent("2")
-		w.suffer()
-		w.expectServing("1/1")
+			w.change(func(b *v1alpha1.NFSBackend) { b.Spec.External.Server = "192.0.2.7" })
+			w.suffer()
+			w.Expect(w.agentConfig().Server).To(Equal("192.0.2.7"))
+			w.stopPod(former)
+			w.startAgent("2")
+			w.suffer()
+			w.expectServing("1/1")
 
-		w.deleteSuffering()
-		w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
-		w.agents.status, w.keeps = mounted(0), nil
-		w.suffer()
-		w.expectNothingLeft(1)
-	})
+			w.deleteSuffering()
+			w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
+			w.agents.status, w.keeps = mounted(0), nil
+			w.suffer()
+			w.expectNothingLeft(1)
+		})
+	}
 }
 
 // The disk of a former backend of the name is adopted, too: a device of a node, and a claim's.
 func TestLifeOfABackendWithItsFormersDiskWhoseCallsFail(t *testing.T) {
 	for name, device := range map[string]bool{"device": true, "claim": false} {
 		t.Run(name, func(t *testing.T) {
-			testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
-				w := newSuffering(t, f)
-				node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "metal-" + w.name}}
-				w.Expect(w.c.Create(t.Context(), node)).To(Succeed())
-				t.Cleanup(func() { w.Expect(w.c.Delete(context.Background(), node)).To(Succeed()) })
-				storage := func(b *v1alpha1.NFSBackend) {
-					if device {
-						b.Spec.Server.Storage = v1alpha1.ServerStorage{Hosts: []v1alpha1.HostDevice{{Node: node.Name, Device: "/dev/sdb"}}}
+			for _, f := range testenv.Faults() {
+				t.Run(string(f.Kind), func(t *testing.T) {
+					w := newSuffering(t, f)
+					node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "metal-" + w.name}}
+					w.Expect(w.c.Create(t.Context(), node)).To(Succeed())
+					t.Cleanup(func() { w.Expect(w.c.Delete(context.Background(), node)).To(Succeed()) })
+					storage := func(b *v1alpha1.NFSBackend) {
+						if device {
+							b.Spec.Server.Storage = v1alpha1.ServerStorage{Hosts: []v1alpha1.HostDevice{{Node: node.Name, Device: "/dev/sdb"}}}
+						}
 					}
-				}
-				w.create(storage)
-				w.suffer()
-				disk, claim := &corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}
-				key := client.ObjectKey{Name: "disk-" + w.name}
-				if device {
-					key.Name = w.shard().Name
-					w.get(key, disk)
-					w.get(w.claimKey(), claim)
-					w.bindTo(claim, disk)
-				} else {
-					w.bind()
-				}
-				w.startPod()
-				w.agents.status = serving(0)
-				w.suffer()
-				w.expectServing("1/1")
-				w.deleteSuffering()
-				w.expectNothingLeft(1)
+					w.create(storage)
+					w.suffer()
+					disk, claim := &corev1.PersistentVolume{}, &corev1.PersistentVolumeClaim{}
+					key := client.ObjectKey{Name: "disk-" + w.name}
+					if device {
+						key.Name = w.shard().Name
+						w.get(key, disk)
+						w.get(w.claimKey(), claim)
+						w.bindTo(claim, disk)
+					} else {
+						w.bind()
+					}
+					w.startPod()
+					w.agents.status = serving(0)
+					w.suffer()
+					w.expectServing("1/1")
+					w.deleteSuffering()
+					w.expectNothingLeft(1)
 
-				w.get(w.claimKey(), claim)
-				claim.Finalizers = nil
-				w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
-				w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
-				w.get(key, disk)
-				disk.Status.Phase = corev1.VolumeReleased
-				w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
-				w.agents.status = nil
-				w.create(storage)
-				w.suffer()
-				w.get(w.claimKey(), claim)
-				w.get(key, disk)
-				w.Expect(claim.Spec.VolumeName).To(Equal(disk.Name))
-				w.Expect(disk.Spec.ClaimRef.UID).To(BeEmpty())
-				w.bindTo(claim, disk)
-				w.startPod()
-				w.agents.status = serving(2)
-				w.suffer()
-				w.expectServing("1/1")
-				w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
-			})
+					w.get(w.claimKey(), claim)
+					claim.Finalizers = nil
+					w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
+					w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
+					w.get(key, disk)
+					disk.Status.Phase = corev1.VolumeReleased
+					w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
+					w.agents.status = nil
+					w.create(storage)
+					w.suffer()
+					w.get(w.claimKey(), claim)
+					w.get(key, disk)
+					w.Expect(claim.Spec.VolumeName).To(Equal(disk.Name))
+					w.Expect(disk.Spec.ClaimRef.UID).To(BeEmpty())
+					w.bindTo(claim, disk)
+					w.startPod()
+					w.agents.status = serving(2)
+					w.suffer()
+					w.expectServing("1/1")
+					w.Expect(disk.Spec.PersistentVolumeReclaimPolicy).To(Equal(corev1.PersistentVolumeReclaimRetain))
+				})
+			}
 		})
 	}
 }

@@ -314,8 +314,21 @@ func TestSpaceUsed(t *testing.T) {
 		percent int64
 		want    v1alpha1.SpaceUsed
 	}{
-		{0, "Normal"}, {79, "Normal"}, {80, "High"}, {75, "High"}, {74, "Normal"}, {79, "Normal"}, {94, "High"}, {95, "Full"},
-		{90, "Full"}, {89, "High"}, {94, "High"}, {100, "Full"}, {74, "Normal"}, {97, "Full"}, {76, "High"},
+		{0, "Normal"},
+		{79, "Normal"},
+		{80, "High"},
+		{75, "High"},
+		{74, "Normal"},
+		{79, "Normal"},
+		{94, "High"},
+		{95, "Full"},
+		{90, "Full"},
+		{89, "High"},
+		{94, "High"},
+		{100, "Full"},
+		{74, "Normal"},
+		{97, "Full"},
+		{76, "High"},
 	} {
 		w.agents.status.Capacity.UsedBytes = w.agents.status.Capacity.TotalBytes * step.percent / 100
 		w.settle()

@@ -188,7 +188,7 @@ func TestSecondInstallationStandsAside(t *testing.T) {
 			return testenv.ErrInjected
 		},
 	})
-	w.Expect(w.r.Claim.Check(probe)).To(MatchError(testenv.ErrInjected), "whose it is is not known")
+	w.Expect(w.r.Claim.Check(probe)).To(MatchError(testenv.ErrInjected), "nobody knows whose it is")
 }
 
 func TestStackExistsWithTheFirstBackend(t *testing.T) {

@@ -29,7 +29,9 @@ func TestEditedAndDeletedStackIsPutBack(t *testing.T) {
 		restored func()
 	}{
 		{
-			"Deployment", client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentController}, controller,
+			"Deployment",
+			client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentController},
+			controller,
 			func() {
 				controller.Spec.Replicas = new(int32(0))
 				controller.Spec.Template.Spec.Containers[0].Args = []string{"sleep"}
@@ -40,7 +42,9 @@ func TestEditedAndDeletedStackIsPutBack(t *testing.T) {
 			},
 		},
 		{
-			"DaemonSet", client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode}, node,
+			"DaemonSet",
+			client.ObjectKey{Namespace: testenv.Namespace, Name: names.ComponentNode},
+			node,
 			func() {
 				node.Spec.Template.Spec.Containers[0].Args = []string{"sleep"}
 				node.Spec.Template.Spec.HostNetwork = false
@@ -51,7 +55,9 @@ func TestEditedAndDeletedStackIsPutBack(t *testing.T) {
 			},
 		},
 		{
-			"CSIDriver", client.ObjectKey{Name: names.Driver}, csiDriver,
+			"CSIDriver",
+			client.ObjectKey{Name: names.Driver},
+			csiDriver,
 			func() {
 				csiDriver.Spec.PodInfoOnMount, csiDriver.Spec.StorageCapacity = new(true), new(true)
 				csiDriver.Spec.FSGroupPolicy = new(storagev1.NoneFSGroupPolicy)

@@ -43,56 +43,58 @@ func forget(t *testing.T) {
 func TestLifeOfAnAuthorityWhoseCallsFail(t *testing.T) {
 	testenv.ClaimDriver(t, testenv.Namespace)
 	t.Cleanup(func() { forget(t) }) // which is in the middle of a rotation
-	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
-		forget(t)
-		g, plain := NewWithT(t), testenv.Client(t)
-		c, counter := testenv.CountingClient(t)
-		c = f.Client(c.(client.WithWatch))
-		r := &Authority{Client: c, Uncached: c, Claim: install.Claim{Client: c, Namespace: testenv.Namespace}, Namespace: testenv.Namespace}
-		secret, bundle, controller := &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Secret{}
-		var allowed [][]byte // authorities that may sign
-		check := func(error) {
-			t.Helper()
-			err := plain.Get(t.Context(), key(names.SecretCA), secret)
-			if apierrors.IsNotFound(err) {
-				g.Expect(allowed).To(BeEmpty(), "the authority is gone")
-				return
+	for _, f := range testenv.Faults() {
+		t.Run(string(f.Kind), func(t *testing.T) {
+			forget(t)
+			g, plain := NewWithT(t), testenv.Client(t)
+			c, counter := testenv.CountingClient(t)
+			c = f.Client(c)
+			r := &Authority{Client: c, Uncached: c, Claim: install.Claim{Client: c, Namespace: testenv.Namespace}, Namespace: testenv.Namespace}
+			secret, bundle, controller := &corev1.Secret{}, &corev1.ConfigMap{}, &corev1.Secret{}
+			var allowed [][]byte // authorities that may sign
+			check := func(error) {
+				t.Helper()
+				err := plain.Get(t.Context(), key(names.SecretCA), secret)
+				if apierrors.IsNotFound(err) {
+					g.Expect(allowed).To(BeEmpty(), "the authority is gone")
+					return
+				}
+				g.Expect(err).NotTo(HaveOccurred())
+				_, err = authority.Of(secret)
+				g.Expect(err).NotTo(HaveOccurred())
+				if allowed == nil {
+					allowed = [][]byte{secret.Data[names.KeyCert]}
+				}
+				g.Expect(allowed).To(ContainElement(secret.Data[names.KeyCert]), "another authority has taken its place")
 			}
-			g.Expect(err).NotTo(HaveOccurred())
-			_, err = authority.Of(secret)
-			g.Expect(err).NotTo(HaveOccurred())
-			if allowed == nil {
-				allowed = [][]byte{secret.Data[names.KeyCert]}
+			suffer := func() {
+				t.Helper()
+				f.Again()
+				f.Settle(t, r, counter, "any", check)
+				check(nil)
+				g.Expect(plain.Get(t.Context(), key(names.ConfigMapCA), bundle)).To(Succeed())
+				g.Expect(plain.Get(t.Context(), key(names.SecretController), controller)).To(Succeed())
+				g.Expect(trusted(t, []byte(bundle.Data[names.KeyCA]), controller.Data[names.KeyCert], time.Now())).To(BeTrue())
+				g.Expect(string(controller.Data[names.KeyCA])).To(Equal(bundle.Data[names.KeyCA]))
 			}
-			g.Expect(allowed).To(ContainElement(secret.Data[names.KeyCert]), "another authority has taken its place")
-		}
-		suffer := func() {
-			t.Helper()
-			f.Again()
-			f.Settle(t, r, counter, "any", check)
-			check(nil)
-			g.Expect(plain.Get(t.Context(), key(names.ConfigMapCA), bundle)).To(Succeed())
-			g.Expect(plain.Get(t.Context(), key(names.SecretController), controller)).To(Succeed())
-			g.Expect(trusted(t, []byte(bundle.Data[names.KeyCA]), controller.Data[names.KeyCert], time.Now())).To(BeTrue())
-			g.Expect(string(controller.Data[names.KeyCA])).To(Equal(bundle.Data[names.KeyCA]))
-		}
-		suffer()
-		first := secret.Data[names.KeyCert]
-		secret.Annotations = map[string]string{AnnotationRotate: ""}
-		g.Expect(plain.Update(t.Context(), secret)).To(Succeed())
-		suffer()
-		g.Expect(secret.Data[names.KeyCert]).To(Equal(first), "the next one is to be known before it signs")
-		g.Expect(bytes.Count([]byte(bundle.Data[names.KeyCA]), []byte("BEGIN CERTIFICATE"))).To(Equal(2))
+			suffer()
+			first := secret.Data[names.KeyCert]
+			secret.Annotations = map[string]string{AnnotationRotate: ""}
+			g.Expect(plain.Update(t.Context(), secret)).To(Succeed())
+			suffer()
+			g.Expect(secret.Data[names.KeyCert]).To(Equal(first), "the next one is to be known before it signs")
+			g.Expect(bytes.Count([]byte(bundle.Data[names.KeyCA]), []byte("BEGIN CERTIFICATE"))).To(Equal(2))
 
-		next, err := pki.NewAuthority(time.Now().Add(-2 * distribution)) // an hour goes by
-		g.Expect(err).NotTo(HaveOccurred())
-		secret.Data[authority.KeyNextCert], secret.Data[authority.KeyNextKey] = next.Cert, next.Key
-		g.Expect(plain.Update(t.Context(), secret)).To(Succeed())
-		allowed = append(allowed, next.Cert)
-		suffer()
-		g.Expect(secret.Data[names.KeyCert]).To(Equal(next.Cert))
-		g.Expect(secret.Data[authority.KeyPreviousCert]).To(Equal(first))
-	})
+			next, err := pki.NewAuthority(time.Now().Add(-2 * distribution)) // an hour goes by
+			g.Expect(err).NotTo(HaveOccurred())
+			secret.Data[authority.KeyNextCert], secret.Data[authority.KeyNextKey] = next.Cert, next.Key
+			g.Expect(plain.Update(t.Context(), secret)).To(Succeed())
+			allowed = append(allowed, next.Cert)
+			suffer()
+			g.Expect(secret.Data[names.KeyCert]).To(Equal(next.Cert))
+			g.Expect(secret.Data[authority.KeyPreviousCert]).To(Equal(first))
+		})
+	}
 }
 
 // TestSignerWhoseCallsFail: a request is approved once and signed once, or denied once.
@@ -101,33 +103,35 @@ func TestSignerWhoseCallsFail(t *testing.T) {
 	ensureAuthority(t)
 	const plugin = "system:serviceaccount:" + testenv.Namespace + ":csi-node"
 	kinds := map[testenv.FaultKind]string{testenv.Refused: "refused", testenv.Lost: "lost", testenv.Conflict: "conflict"}
-	testenv.EachFault(t, func(t *testing.T, f *testenv.Fault) {
-		g := NewWithT(t)
-		c, counter := testenv.CountingClient(t)
-		c = f.Client(c.(client.WithWatch))
-		signer := &Signer{Client: c, Claim: install.Claim{Client: c, Namespace: testenv.Namespace}, Namespace: testenv.Namespace}
-		for user, want := range map[string]certificatesv1.RequestConditionType{plugin: certificatesv1.CertificateApproved, "mallory": certificatesv1.CertificateDenied} {
-			csr := &certificatesv1.CertificateSigningRequest{
-				ObjectMeta: metav1.ObjectMeta{Name: "fault-" + kinds[f.Kind] + "-" + strings.ToLower(string(want))},
-				Spec: certificatesv1.CertificateSigningRequestSpec{
-					Request: request(t, elliptic.P256()), SignerName: names.SignerNode, Usages: nodeUsages,
-				},
+	for _, f := range testenv.Faults() {
+		t.Run(string(f.Kind), func(t *testing.T) {
+			g := NewWithT(t)
+			c, counter := testenv.CountingClient(t)
+			c = f.Client(c)
+			signer := &Signer{Client: c, Claim: install.Claim{Client: c, Namespace: testenv.Namespace}, Namespace: testenv.Namespace}
+			for user, want := range map[string]certificatesv1.RequestConditionType{plugin: certificatesv1.CertificateApproved, "mallory": certificatesv1.CertificateDenied} {
+				csr := &certificatesv1.CertificateSigningRequest{
+					ObjectMeta: metav1.ObjectMeta{Name: "fault-" + kinds[f.Kind] + "-" + strings.ToLower(string(want))},
+					Spec: certificatesv1.CertificateSigningRequestSpec{
+						Request: request(t, elliptic.P256()), SignerName: names.SignerNode, Usages: nodeUsages,
+					},
+				}
+				g.Expect(as(t, user, map[string][]string{extraNodeName: {"node-1"}}).Create(t.Context(), csr)).To(Succeed())
+				f.Again()
+				f.Settle(t, signer, counter, csr.Name, func(error) {})
+				g.Expect(testenv.Client(t).Get(t.Context(), client.ObjectKeyFromObject(csr), csr)).To(Succeed())
+				g.Expect(csr.Status.Conditions).To(HaveLen(1))
+				g.Expect(csr.Status.Conditions[0].Type).To(Equal(want))
+				if want == certificatesv1.CertificateApproved {
+					g.Expect(csr.Status.Conditions[0].Reason).To(Equal(reasonNodeProven))
+					expectNode(t, csr, "node-1")
+				} else {
+					g.Expect(csr.Status.Conditions[0].Reason).To(Equal(reasonNotQualified))
+					g.Expect(csr.Status.Certificate).To(BeEmpty())
+				}
 			}
-			g.Expect(as(t, user, map[string][]string{extraNodeName: {"node-1"}}).Create(t.Context(), csr)).To(Succeed())
-			f.Again()
-			f.Settle(t, signer, counter, csr.Name, func(error) {})
-			g.Expect(testenv.Client(t).Get(t.Context(), client.ObjectKeyFromObject(csr), csr)).To(Succeed())
-			g.Expect(csr.Status.Conditions).To(HaveLen(1))
-			g.Expect(csr.Status.Conditions[0].Type).To(Equal(want))
-			if want == certificatesv1.CertificateApproved {
-				g.Expect(csr.Status.Conditions[0].Reason).To(Equal(reasonNodeProven))
-				expectNode(t, csr, "node-1")
-			} else {
-				g.Expect(csr.Status.Conditions[0].Reason).To(Equal(reasonNotQualified))
-				g.Expect(csr.Status.Certificate).To(BeEmpty())
-			}
-		}
-	})
+		})
+	}
 }
 
 // TestDriftOfCertificatesIsPutBack: edited and deleted by hand; what people write beside it stays.

@@ -154,7 +154,8 @@ var backendRules = []rule{
 		made("{}", "{server: {storage: "+disk+"}, external: "+nas+"}"),
 	},
 	{
-		"NFSBackend", "spec", "cannot change between server and external", []try{changed(server(""), server(", leaseSeconds: 20"))},
+		"NFSBackend", "spec", "cannot change between server and external",
+		[]try{changed(server(""), server(", leaseSeconds: 20"))},
 		[]try{changed(server(""), "{external: "+nas+"}"), changed("{external: "+nas+"}", server(""))},
 	},
 	{
@@ -172,7 +173,8 @@ var backendRules = []rule{
 		made(server(", leaseSeconds: 40, graceSeconds: 39"), server(", leaseSeconds: 31")),
 	},
 	{
-		"NFSBackend", "spec.server.shards", "shards may only grow", []try{changed(server(", shards: 2"), server(", shards: 3"))},
+		"NFSBackend", "spec.server.shards", "shards may only grow",
+		[]try{changed(server(", shards: 2"), server(", shards: 3"))},
 		[]try{changed(server(", shards: 2"), server(", shards: 1")), changed(server(", shards: 2"), server(""))},
 	},
 	{
@@ -197,7 +199,8 @@ var storageRules = []rule{
 		made(on("{}"), on("{hosts: [{shard: 0, node: a, device: /dev/sdb}], volumeClaimTemplate: {size: 10Gi}}")),
 	},
 	{
-		"NFSBackend", "spec.server.storage", "storage cannot change", []try{changed(on(disk), diskOf("storageClassName: local-block, size: 20Gi"))},
+		"NFSBackend", "spec.server.storage", "storage cannot change",
+		[]try{changed(on(disk), diskOf("storageClassName: local-block, size: 20Gi"))},
 		[]try{changed(on(disk), device("/dev/sdb")), changed(device("/dev/sdb"), on(disk))},
 	},
 	{
@@ -218,7 +221,8 @@ var storageRules = []rule{
 		made(device("/dev/../srv/nfs"), device("/dev/./sdb")),
 	},
 	{
-		"NFSBackend", "spec.server.storage.hosts[].device", "device is immutable", []try{changed(device("/dev/sdb"), device("/dev/sdb"))},
+		"NFSBackend", "spec.server.storage.hosts[].device", "device is immutable",
+		[]try{changed(device("/dev/sdb"), device("/dev/sdb"))},
 		[]try{changed(device("/dev/sdb"), device("/dev/sdc"))},
 	},
 	{
@@ -228,11 +232,13 @@ var storageRules = []rule{
 	},
 	{
 		"NFSBackend", "spec.server.storage.volumeClaimTemplate", "storageClassName is immutable",
-		[]try{changed(on(noClass), diskOf("size: 11Gi"))}, []try{changed(on(disk), on(noClass)), changed(on(noClass), on(disk))},
+		[]try{changed(on(noClass), diskOf("size: 11Gi"))},
+		[]try{changed(on(disk), on(noClass)), changed(on(noClass), on(disk))},
 	},
 	{
 		"NFSBackend", "spec.server.storage.volumeClaimTemplate.storageClassName", "storageClassName is immutable",
-		[]try{changed(on(disk), diskOf("storageClassName: local-block, size: 11Gi"))}, []try{changed(on(disk), diskOf("storageClassName: other, size: 10Gi"))},
+		[]try{changed(on(disk), diskOf("storageClassName: local-block, size: 11Gi"))},
+		[]try{changed(on(disk), diskOf("storageClassName: other, size: 10Gi"))},
 	},
 	{
 		"NFSBackend", "spec.server.storage.volumeClaimTemplate.volumeMode", "volumeMode is immutable",
@@ -328,7 +334,8 @@ var externalRules = []rule{
 
 var profileRules = slices.Concat([]rule{
 	{
-		"StorageProfile", "", "at most 63 characters", []try{named(strings.Repeat("p", 63), profile(""))},
+		"StorageProfile", "", "at most 63 characters",
+		[]try{named(strings.Repeat("p", 63), profile(""))},
 		[]try{named(strings.Repeat("p", 64), profile(""))},
 	},
 	{
