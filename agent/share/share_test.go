@@ -170,10 +170,10 @@ func TestIdentified(t *testing.T) {
 		"nobody's":                    {nil, store.Server{ServerID: "nfs-1"}, true, nil, agentv1.ReasonShareOwned},
 		"foreign data":                {nil, store.Server{}, false, store.ErrForeign, agentv1.ReasonShareNotEmpty},
 		"a newer version":             {nil, store.Server{}, false, store.ErrNewerFormat, agentv1.ReasonNewerFormat},
-		"unreadable, for root is not": {nil, store.Server{}, false, os.ErrPermission, RootSquashed},
-		"read only":                   {nil, store.Server{}, false, unix.EROFS, ReadOnly},
-		"dead":                        {nil, store.Server{}, false, unix.ETIMEDOUT, Unreachable},
-		"broken":                      {nil, store.Server{}, false, unix.EIO, Failed},
+		"unreadable, for root is not": {nil, store.Server{}, false, os.ErrPermission, agentv1.ReasonShareRootSquashed},
+		"read only":                   {nil, store.Server{}, false, unix.EROFS, agentv1.ReasonShareReadOnly},
+		"dead":                        {nil, store.Server{}, false, unix.ETIMEDOUT, agentv1.ReasonShareUnreachable},
+		"broken":                      {nil, store.Server{}, false, unix.EIO, agentv1.ReasonShareFailed},
 	} {
 		c := c
 		if test.change != nil {
