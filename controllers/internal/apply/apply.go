@@ -72,7 +72,7 @@ func replaceable(live client.Object) bool {
 
 // replaceSpec takes out of a spec what others have put there, where the API server does not accept ours beside it: an apply
 // merges, and so can never undo that Deny became Warn, or maxUnavailable became minAvailable. Labels and annotations stay
-// (docs/decisions/0021).
+// (docs/decisions/0022).
 func replaceSpec[T client.Object, C Configuration](ctx context.Context, c client.Client, live T, desired C) error {
 	want, err := normalize(desired)
 	if err != nil {
