@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Config is what holds for the whole server.
@@ -67,7 +68,7 @@ func RenderServer(c Config, exports []Export) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, serverTemplate, c.Port, c.LeaseSeconds, graceSeconds(c, len(exports)), recovery, id, id)
+	fmt.Fprintf(&b, serverTemplate, c.Port, c.LeaseSeconds, c.GraceSeconds, recovery, id, id)
 	for _, e := range exports {
 		text, err := RenderExport(c, e)
 		if err != nil {
@@ -79,16 +80,20 @@ func RenderServer(c Config, exports []Export) (string, error) {
 }
 
 const (
-	// Reading 5,000 exports takes Ganesha 3 s on a quiet machine; in user-mode Linux on a busy one, 15 s to a minute.
-	exportsPerSecond = 100
+	// Reading 5,000 exports takes Ganesha 3 s on a quiet machine; in user-mode Linux on a busy one, 15 to 100 s.
+	readingOne = 10 * time.Millisecond
+	// How much longer Ganesha takes to read exports than we take to list them and write them down: 10 to 17 times were seen.
+	readingByWriting = 25
 	// maxGraceSeconds is the most that Ganesha takes.
 	maxGraceSeconds = 270
 )
 
 // graceSeconds is the grace period as Ganesha has to be told it: it begins before the exports are read, and until they all are, no
-// client can reclaim anything. One that came after its end would lose its locks.
-func graceSeconds(c Config, exports int) int {
-	return min(int(c.GraceSeconds)+exports/exportsPerSecond, maxGraceSeconds)
+// client can reclaim anything. One that came after its end would lose its locks. How long the exports took to be written tells how slow
+// the machine is at that moment.
+func graceSeconds(c Config, exports int, writing time.Duration) int32 {
+	reading := max(time.Duration(exports)*readingOne, readingByWriting*writing)
+	return min(c.GraceSeconds+int32(min(reading.Seconds(), maxGraceSeconds)), maxGraceSeconds)
 }
 
 // coreParameters are what every server of ours runs with, also the one that is only asked for a file handle.

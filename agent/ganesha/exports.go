@@ -45,6 +45,7 @@ func newExporter(c Config, source Source) *exporter {
 func (e *exporter) startFile() (string, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	begin := time.Now()
 	exports := e.source.Exports()
 	known := make(map[string]rendered, len(exports))
 	for _, x := range exports {
@@ -55,7 +56,9 @@ func (e *exporter) startFile() (string, error) {
 		known[x.Name] = rendered{x.ID, text}
 	}
 	e.known = known
-	return RenderServer(e.config, exports)
+	c := e.config
+	c.GraceSeconds = graceSeconds(c, len(exports), time.Since(begin))
+	return RenderServer(c, exports)
 }
 
 // count is how many exports the Ganesha that was started last knows.

@@ -112,7 +112,7 @@ type ManagedServer struct {
 	// +kubebuilder:validation:Maximum=60
 	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`
 	// graceSeconds is the longest time after a restart in which clients may only reclaim what they had. The server adds a second for
-	// every 100 volumes, for it counts from before it has read them.
+	// every 100 volumes, and more on a slow machine, for it counts from before it has read them.
 	// +optional
 	// +default=30
 	// +kubebuilder:validation:Minimum=15
