@@ -3,12 +3,9 @@
 package e2e
 
 import (
-	"fmt"
 	"path"
 	"strings"
 	"testing"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/nfs-operator/nfs-operator/internal/names"
 	"github.com/nfs-operator/nfs-operator/test/story"
@@ -27,13 +24,6 @@ func TestIntruder(t *testing.T) {
 	address := e.do("-n", systemNamespace, "get", "service", names.Shard(story.Backend, 0), "-o", "jsonpath={.spec.clusterIP}")
 	id := path.Base(e.get("pv/"+e.bound("secret"), "{.spec.csi.volumeHandle}"))
 
-	privileged := func(host bool) func(*corev1.PodSpec) {
-		return func(s *corev1.PodSpec) {
-			yes := true
-			s.HostNetwork = host
-			s.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: &yes}
-		}
-	}
 	e.create(
 		newPod("host-granted", "", on(nodes[0]), privileged(true)),
 		newPod("host-other", "", on(nodes[1]), privileged(true)),
@@ -41,8 +31,7 @@ func TestIntruder(t *testing.T) {
 		newPod("pod-other", "", on(nodes[1]), privileged(false)))
 	e.ready("host-granted", "host-other", "pod-beside", "pod-other")
 	try := func(pod, what string) string {
-		return e.shell(pod, fmt.Sprintf(`mkdir -p /mnt
-mount -t nfs4 -o vers=4.2,soft,timeo=100,retrans=2,addr=%[1]s,clientaddr=$(hostname -i | cut -d' ' -f1) %[1]s:%[2]s /mnt 2>&1 && { find /mnt; cat /mnt/file; umount /mnt; } 2>&1 || true`, address, what))
+		return e.mountByHand(pod, address, what, "find /mnt; cat /mnt/file")
 	}
 	if got := try("host-granted", "/"+id); !strings.Contains(got, "secret") {
 		t.Fatalf("the node that has the volume staged cannot mount it with this command, so the refusals below would say nothing: %s", got)
@@ -52,7 +41,7 @@ mount -t nfs4 -o vers=4.2,soft,timeo=100,retrans=2,addr=%[1]s,clientaddr=$(hostn
 		for _, what := range []string{"/" + id, "/data/volumes/" + id, "/"} {
 			if got := try(pod, what); strings.Contains(got, "secret") || strings.Contains(got, id+"\n") {
 				t.Errorf("%s mounts %s:\n%s", pod, what, got)
-			} else if what == "/"+id && !strings.Contains(got, "No such file") && !strings.Contains(got, "denied") && !strings.Contains(got, "not permitted") {
+			} else if what == "/"+id && !refusesMount(got) {
 				t.Errorf("%s is not refused but fails otherwise: %s", pod, got)
 			}
 		}
