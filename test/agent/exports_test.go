@@ -30,8 +30,7 @@ func staticExport(name string, clients ...config.ExportClient) config.StaticExpo
 	}
 }
 
-// TestStaticExports follows static exports through all that can be done with them. Ganesha reads every rendering that the golden
-// files show, and is never restarted.
+// TestStaticExports follows static exports through all that can be done with them, without a restart of Ganesha.
 func TestStaticExports(t *testing.T) {
 	h := host.New(t)
 	host.Wipe(t, host.DiskLarge)
