@@ -81,7 +81,7 @@ func RenderServer(c Config, exports []Export) (string, error) {
 
 const (
 	// Reading 5,000 exports takes Ganesha 3 s on a quiet machine; in user-mode Linux on a busy one, 15 to 100 s.
-	readingOne = 10 * time.Millisecond
+	readingOne, readingOneSlowly = 10 * time.Millisecond, exportTimeout
 	// How much longer Ganesha takes to read exports than we take to list them and write them down: 10 to 17 times were seen.
 	readingByWriting = 25
 	// maxGraceSeconds is the most that Ganesha takes.
@@ -92,7 +92,8 @@ const (
 // client can reclaim anything. One that came after its end would lose its locks. How long the exports took to be written tells how slow
 // the machine is at that moment.
 func graceSeconds(c Config, exports int, writing time.Duration) int32 {
-	reading := max(time.Duration(exports)*readingOne, readingByWriting*writing)
+	n := time.Duration(exports)
+	reading := max(n*readingOne, min(readingByWriting*writing, n*readingOneSlowly)) // a pause while few are written says nothing
 	return min(c.GraceSeconds+int32(min(reading.Seconds(), maxGraceSeconds)), maxGraceSeconds)
 }
 

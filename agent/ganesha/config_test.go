@@ -87,6 +87,7 @@ func TestGraceLastsUntilExportsHaveBeenRead(t *testing.T) {
 	}{
 		{0, time.Millisecond, 30},
 		{99, 10 * time.Millisecond, 30},
+		{10, time.Minute, 30}, // a pause
 		{5000, 100 * time.Millisecond, 80},
 		{5000, 5 * time.Second, 155},
 		{5000, time.Hour, 270},
