@@ -124,6 +124,9 @@ func (s *Server) useMounted(first store.Init) (*disk, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := fs.Lock(); err != nil {
+		return nil, errors.Join(conditionError{agentv1.ReasonDeviceUnavailable, err}, fs.Close())
+	}
 	d := &disk{dir: dir, fs: fs}
 	if d.store, err = store.Open(dir, first); err == nil {
 		err = s.checkIdentity(d, first)

@@ -44,7 +44,7 @@ func (s *Server) tryMounted() (*disk, error) {
 	}
 	s.showDevice(found)
 	if err := dropCapabilities(); err != nil {
-		s.Log.Error(err, "Clients may be able to make device nodes")
+		return nil, conditionError{agentv1.ReasonMountFailed, fmt.Errorf("clients could make device nodes on their volumes: %w", err)}
 	}
 	d, err := s.useMounted(store.Init{FilesystemID: found.UUID})
 	if err != nil {
@@ -68,7 +68,8 @@ func (s *Server) checkServerID(dir string) error {
 		return conditionError{agentv1.ReasonFilesystemChanged, fmt.Errorf("the file system is empty, but the volumes lie on server %s: is the disk mounted "+
 			"where the PersistentVolume says?", wanted)}
 	case found.ServerID != wanted:
-		return conditionError{agentv1.ReasonFilesystemChanged, fmt.Errorf("the file system is that of server %s, but the volumes lie on server %s", found.ServerID, wanted)}
+		return conditionError{agentv1.ReasonFilesystemChanged, fmt.Errorf("the file system is that of server %s, but the volumes lie on server %s: "+
+			"has the PersistentVolume, or what is mounted where it says, been replaced? Mount the disk that was there", found.ServerID, wanted)}
 	}
 	return nil
 }

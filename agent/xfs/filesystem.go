@@ -92,6 +92,19 @@ type diskQuota struct {
 
 var _ [structureSize]byte = [unsafe.Sizeof(diskQuota{})]byte{}
 
+// ErrLocked is returned where another process of this machine works on the file system.
+var ErrLocked = errors.New("another agent on this node works on the disk")
+
+// Lock keeps others on this machine away from the file system until Close, or the end of the process. ErrLocked is returned where
+// somebody else has it.
+func (f *Filesystem) Lock() error {
+	err := unix.Flock(int(f.root.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrLocked
+	}
+	return err
+}
+
 func (f *Filesystem) quotactl(command uintptr, project uint32, argument unsafe.Pointer) error {
 	// The kernel uses it during the call
 	_, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, f.root.Fd(), command|projectQuota, uintptr(project), uintptr(argument), 0, 0)

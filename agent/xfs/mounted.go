@@ -49,11 +49,12 @@ func LookAt(dir string) (Mounted, error) {
 	defer func() { _ = f.Close() }()
 	m := Mounted{Type: info.FSType, Xattrs: hasXattrs(dir)}
 	options := strings.Split(info.VFSOptions, ",")
+	has := func(option string) bool { return slices.Contains(options, option) }
 	if m.Type != "xfs" {
-		m.Durable = slices.Contains(options, "sync") || slices.Contains(options, "dirsync")
+		m.Durable = (has("sync") || has("dirsync")) && !has("nobarrier") && !has("barrier=0")
 		return m, f.identify(&m)
 	}
-	m.Projects, m.Durable = true, slices.Contains(options, "wsync")
+	m.Projects, m.Durable = true, has("wsync")
 	var g geometry
 	// The kernel fills it during the call
 	if err := f.ioctl(getGeometry, unsafe.Pointer(&g)); err != nil {
@@ -81,6 +82,8 @@ func mountAt(dir string) (*mountinfo.Info, error) {
 	switch {
 	case strings.HasPrefix(info.FSType, "nfs"):
 		return nil, fmt.Errorf("%w: it is an NFS mount, whose server can be used itself: spec.external", ErrNoHandles)
+	case info.FSType != "xfs" && info.FSType != "ext4":
+		return nil, fmt.Errorf("%w: %s. Only XFS and ext4 are served: file handles of others may not outlive a restart, or reach beyond what is mounted", ErrNoHandles, info.FSType)
 	case info.Root != "/":
 		return nil, fmt.Errorf("%w: it is the directory %s of a file system (%s) that holds other things, too", ErrNotWhole, info.Root, info.FSType)
 	}

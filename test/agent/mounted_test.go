@@ -66,10 +66,18 @@ func TestWhatAMountedFilesystemCanDo(t *testing.T) {
 	if _, err := xfs.LookAt("/proc"); !errors.Is(err, xfs.ErrNoHandles) {
 		t.Errorf("a file system without file handles: %v", err)
 	}
+	if err := unix.Mount("tmpfs", part, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := xfs.LookAt(part); !errors.Is(err, xfs.ErrNoHandles) {
+		t.Errorf("a tmpfs: %v", err)
+	}
+	_ = unix.Unmount(part, 0)
 	h.UnmountData(t)
 	host.Make(t, host.DiskSmall, "mkfs.ext4", "-q", "-F")
 	other := xfs.Mounted{Type: "ext4", Xattrs: true}
 	look(t, other, "ext4", "")
+	look(t, other, "ext4", "dirsync,barrier=0")
 	other.Durable = true
 	look(t, other, "ext4", "dirsync")
 	h.UnmountData(t)
