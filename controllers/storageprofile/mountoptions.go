@@ -19,32 +19,32 @@ import (
 const reasonSharedConnection = "SharedConnection"
 
 // connectionOf is what of a profile's mountOptions a node decides once for all its mounts of one server and version of NFS.
-func connectionOf(profile *v1alpha1.StorageProfile) mount.Connection {
-	options, err := mount.MakeOptions("192.0.2.1", nil, profile.Spec.MountOptions) // an address stands for any
+func connectionOf(profile *v1alpha1.StorageProfile, backend *v1alpha1.NFSBackend) mount.Connection {
+	var common []string
+	if backend.Spec.External != nil {
+		common = backend.Spec.External.MountOptions
+	}
+	options, err := mount.MakeOptions("192.0.2.1", common, profile.Spec.MountOptions) // an address stands for any
 	if err != nil {
 		return mount.Connection{} // the CRD's rules refuse such options
 	}
 	return mount.ConnectionOf(options.Data)
 }
 
-// disagree tells whether volumes of two profiles, mounted on one node from one server, cannot both have the connections that
-// their mountOptions ask for.
-func disagree(a, b *v1alpha1.StorageProfile) bool {
+// rivalry is the first of some backends from which a node cannot mount volumes of two profiles with the connections that each asks for.
+func rivalry(backends []*v1alpha1.NFSBackend, a, b *v1alpha1.StorageProfile) (backend *v1alpha1.NFSBackend, differ bool) {
 	if a.Name == b.Name || slices.Equal(a.Spec.MountOptions, b.Spec.MountOptions) {
-		return false
+		return nil, false
 	}
-	one, other := connectionOf(a), connectionOf(b)
-	return one.Version == other.Version && one != other
-}
-
-// shared is the first of some backends that a profile selects, too.
-func shared(backends []*v1alpha1.NFSBackend, with *v1alpha1.StorageProfile) (name string, ok bool) {
 	for _, backend := range backends {
-		if with.Spec.Selects(backend.Name, backend.Labels) {
-			return backend.Name, true
+		if !b.Spec.Selects(backend.Name, backend.Labels) {
+			continue
+		}
+		if one, other := connectionOf(a, backend), connectionOf(b, backend); one.Version == other.Version && one != other {
+			return backend, true
 		}
 	}
-	return "", false
+	return nil, false
 }
 
 // findRivals notes the profiles of the same backends whose mountOptions ask for other connections.
@@ -55,11 +55,12 @@ func (r *Reconciler) findRivals(ctx context.Context, s *scope) error {
 	}
 	for i := range profiles.Items {
 		other := &profiles.Items[i]
-		if !other.DeletionTimestamp.IsZero() || !disagree(s.profile, other) {
+		if !other.DeletionTimestamp.IsZero() {
 			continue
 		}
-		if backend, ok := shared(s.backends, other); ok {
-			s.rivals = append(s.rivals, fmt.Sprintf("StorageProfile %s on NFSBackend %s asks for %s", other.Name, backend, connectionOf(other).Shared()))
+		if backend, differ := rivalry(s.backends, s.profile, other); differ {
+			s.rivals = append(s.rivals, fmt.Sprintf("on NFSBackend %s this profile's mountOptions ask for %s, and those of StorageProfile %s for %s",
+				backend.Name, connectionOf(s.profile, backend).Shared(), other.Name, connectionOf(other, backend).Shared()))
 		}
 	}
 	slices.Sort(s.rivals)
@@ -73,9 +74,8 @@ func setMountOptions(s *scope, set conditions.Setter) {
 		return
 	}
 	set.Set(v1alpha1.ConditionMountOptionsDiffer, true, reasonSharedConnection, fmt.Sprintf(
-		"this profile's mountOptions ask for %s, but %s: a node's first mount from a server decides for all that it mounts from there. "+
-			"Give all profiles of a backend the same nconnect, timeo and retrans",
-		connectionOf(s.profile).Shared(), strings.Join(s.rivals[:min(len(s.rivals), describedProfiles)], ", ")))
+		"%s: a node's first mount from a server decides for all that it mounts from there. Give all profiles of a backend the same nconnect, timeo and retrans",
+		strings.Join(s.rivals[:min(len(s.rivals), describedProfiles)], "; ")))
 }
 
 // describedProfiles is how many other profiles a message names.
@@ -91,11 +91,8 @@ func (r *Reconciler) rivalsOf(ctx context.Context, obj client.Object) []ctrl.Req
 	}
 	selected := selectedBy(changed, backends)
 	return r.listIf(ctx, func(other *v1alpha1.StorageProfile) bool {
-		if !disagree(changed, other) {
-			return false
-		}
-		_, ok := shared(selected, other)
-		return ok
+		_, differ := rivalry(selected, changed, other)
+		return differ
 	})
 }
 

@@ -39,8 +39,8 @@ func TestProfilesOfABackendThatDisagreeSaySo(t *testing.T) {
 	w.Expect(differ()).NotTo(BeNil())
 	w.Expect(differ().Status).To(Equal(metav1.ConditionTrue))
 	w.Expect(differ().Reason).To(Equal(reasonSharedConnection))
-	w.Expect(differ().Message).To(HavePrefix("this profile's mountOptions ask for nconnect=1,timeo=100,retrans=1, but " +
-		"StorageProfile faster on NFSBackend agreeing asks for nconnect=4,timeo=100,retrans=1: "))
+	w.Expect(differ().Message).To(HavePrefix("on NFSBackend agreeing this profile's mountOptions ask for nconnect=1,timeo=100,retrans=1, " +
+		"and those of StorageProfile faster for nconnect=4,timeo=100,retrans=1: "))
 	w.Expect(w.kstatus()).To(Equal(status.CurrentStatus), "volumes work all the same")
 
 	w.update(func(p *v1alpha1.StorageProfile) { p.Spec.MountOptions = []string{"nconnect=4", "hard"} })
@@ -51,4 +51,22 @@ func TestProfilesOfABackendThatDisagreeSaySo(t *testing.T) {
 	w.Expect(w.c.Delete(t.Context(), other)).To(Succeed())
 	w.settle()
 	w.Expect(differ()).To(BeNil())
+}
+
+// What a backend with an external server asks for is part of each mount.
+func TestABackendsOwnMountOptionsCount(t *testing.T) {
+	profile := func(name string, options ...string) *v1alpha1.StorageProfile {
+		return &v1alpha1.StorageProfile{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.StorageProfileSpec{
+			BackendRef: v1alpha1.BackendReference{Name: "nas"}, MountOptions: options,
+		}}
+	}
+	plain, four := profile("plain"), profile("four", "nconnect=4")
+	nas := &v1alpha1.NFSBackend{ObjectMeta: metav1.ObjectMeta{Name: "nas"}, Spec: v1alpha1.NFSBackendSpec{External: &v1alpha1.ExternalServer{}}}
+	if _, differ := rivalry([]*v1alpha1.NFSBackend{nas}, plain, four); !differ {
+		t.Error("one connection and four are the same")
+	}
+	nas.Spec.External.MountOptions = []string{"nconnect=4"}
+	if _, differ := rivalry([]*v1alpha1.NFSBackend{nas}, plain, four); differ {
+		t.Error("both mount with four connections, and differ")
+	}
 }
