@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -81,6 +82,9 @@ func (w *world) operands() []operand {
 				w.Expect(budget.Spec.MinAvailable).To(BeNil())
 				w.Expect(budget.Spec.MaxUnavailable.IntValue()).To(Equal(1))
 				w.Expect(*budget.Spec.UnhealthyPodEvictionPolicy).To(Equal(policyv1.AlwaysAllow))
+				for _, owner := range budget.ManagedFields { // what a second owner has stays when we no longer want it
+					w.Expect(owner.Manager == names.FieldOwner && owner.Operation == metav1.ManagedFieldsOperationUpdate).To(BeFalse(), "%v", owner)
+				}
 			},
 		},
 		{

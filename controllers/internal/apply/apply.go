@@ -10,6 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/util/csaupgrade"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/nfs-operator/nfs-operator/internal/names"
@@ -87,7 +90,16 @@ func replaceSpec[T client.Object, C Configuration](ctx context.Context, c client
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(content, changed); err != nil {
 		return err
 	}
-	return c.Patch(ctx, changed, client.MergeFromWithOptions(live.DeepCopyObject().(T), client.MergeFromWithOptimisticLock{}))
+	patch := client.MergeFromWithOptions(live.DeepCopyObject().(T), client.MergeFromWithOptimisticLock{})
+	if err := c.Patch(ctx, changed, patch, client.FieldOwner(names.FieldOwner)); err != nil {
+		return err
+	}
+	// What the patch has written belongs to a second owner of our name, by which it would stay for ever. The one that applies takes it.
+	owners, err := csaupgrade.UpgradeManagedFieldsPatch(changed, sets.New(names.FieldOwner), names.FieldOwner)
+	if err != nil || owners == nil {
+		return err
+	}
+	return c.Patch(ctx, changed, client.RawPatch(types.JSONPatchType, owners))
 }
 
 func matches[T client.Object, C Configuration](live T, desired C, extract Extractor[T, C]) (bool, error) {
