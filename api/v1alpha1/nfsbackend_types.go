@@ -398,6 +398,9 @@ type Limitation struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Reason string `json:"reason,omitempty"`
+	// partial is true while some of the servers can do it; the reason names those that cannot.
+	// +optional
+	Partial bool `json:"partial,omitempty"`
 }
 
 // CapabilitySnapshots is the capability of making snapshots and copies of volumes.

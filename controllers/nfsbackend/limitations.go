@@ -24,19 +24,35 @@ func setLimitations(s *scope) {
 			lacking[l] = append(lacking[l], shard.Name())
 		}
 	}
+	servers := map[string]int{} // that lack a capability
+	for l, names := range lacking {
+		servers[l.Capability] += len(names)
+	}
 	var now []v1alpha1.Limitation
 	for _, l := range all {
-		if servers := lacking[l]; len(servers) < len(s.shards) {
-			l.Reason = strings.Join(servers, ", ") + ": " + l.Reason
+		if names := lacking[l]; len(names) < len(s.shards) {
+			l.Reason = strings.Join(names, ", ") + ": " + l.Reason
 		}
+		l.Partial = servers[l.Capability] < len(s.shards)
 		now = withLimitation(now, l)
 	}
-	for _, l := range s.backend.Status.Limitations {
-		if unknown && !slices.ContainsFunc(now, func(n v1alpha1.Limitation) bool { return n.Capability == l.Capability }) {
+	if unknown {
+		now = withKnown(now, s.backend.Status.Limitations)
+	}
+	s.backend.Status.Limitations = now
+}
+
+// withKnown keeps what was said before of each capability: a server that cannot be asked is none that can do it.
+func withKnown(now, before []v1alpha1.Limitation) []v1alpha1.Limitation {
+	for _, l := range before {
+		same := func(n v1alpha1.Limitation) bool { return n.Capability == l.Capability }
+		if i := slices.IndexFunc(now, same); i >= 0 {
+			now[i] = l
+		} else {
 			now = append(now, l)
 		}
 	}
-	s.backend.Status.Limitations = now
+	return now
 }
 
 // withLimitation adds one, or another reason for one that is there: a capability is listed once.
@@ -70,7 +86,7 @@ func lacks(shard *shardState, can *agentv1.Capabilities) (found []v1alpha1.Limit
 	add(can.GetAccess(), "Fencing", "the server's own list of clients decides who can mount: a host that it admits can mount any volume, "+
 		"and a node that is cut off is not kept from writing to volumes of the access mode ReadWriteOnce")
 	add(can.GetAccess(), "Squash", "the server's own export decides how user ids are mapped: profiles can only have squash mode None")
-	add(can.GetXattrs(), "ExtendedAttributes", "the share keeps no extended attributes of users")
+	add(can.GetXattrs(), "ExtendedAttributes", "extended attributes of users are not kept there")
 	if shard.External() {
 		return found
 	}

@@ -112,6 +112,7 @@ func TestLimitationsNameTheServers(t *testing.T) {
 	all.Capabilities = &agentv1.Capabilities{Quota: true, Reflink: true, Access: true, Xattrs: true, Durable: true, StableHandles: true}
 	unmounted := onExt4()
 	unmounted.Filesystem = "xfs"
+	partial := map[string]bool{}
 	of := func(shards ...*shardState) map[string]string {
 		s := &scope{backend: &v1alpha1.NFSBackend{}, shards: shards}
 		s.backend.Status.Limitations = []v1alpha1.Limitation{{Capability: "Quota", Reason: "old"}, {Capability: "StableHandles", Reason: "old"}}
@@ -119,17 +120,22 @@ func TestLimitationsNameTheServers(t *testing.T) {
 		reasons := map[string]string{}
 		for _, l := range s.backend.Status.Limitations {
 			reasons[l.Capability] = l.Reason
+			partial[l.Capability] = l.Partial
 		}
 		return reasons
 	}
 	g := NewWithT(t)
 	g.Expect(of(shard(0, onExt4()), shard(1, onExt4()))["Quota"]).To(HavePrefix("sizes are enforced"))
+	g.Expect(partial).To(HaveKeyWithValue("Quota", false))
 	one := of(shard(0, all), shard(1, onExt4()))
 	g.Expect(one["Quota"]).To(HavePrefix("nfsd-1-shared: sizes are enforced"))
+	g.Expect(partial).To(HaveKeyWithValue("Quota", true))
 	g.Expect(one).NotTo(HaveKey("StableHandles"))
 	g.Expect(of(shard(0, unmounted), shard(1, onExt4()))["Durability"]).To(And(
 		HavePrefix("nfsd-0-shared: the disk is mounted without wsync"), ContainSubstring("; nfsd-1-shared: the disk is mounted without dirsync")))
+	g.Expect(partial).To(HaveKeyWithValue("Durability", false), "all lack it, for reasons of their own")
 	silent := of(shard(0, onExt4()), shard(1, nil))
 	g.Expect(silent["StableHandles"]).To(Equal("old"))
-	g.Expect(silent["Quota"]).To(HavePrefix("nfsd-0-shared: "))
+	g.Expect(silent["Quota"]).To(Equal("old"), "a server that cannot be asked is none that can do it")
+	g.Expect(silent["Snapshots"]).To(HavePrefix("nfsd-0-shared: "), "which is new")
 }

@@ -76,5 +76,5 @@ func unknown(backend *v1alpha1.NFSBackend) bool {
 }
 
 func isSnapshots(limitation v1alpha1.Limitation) bool {
-	return limitation.Capability == v1alpha1.CapabilitySnapshots
+	return limitation.Capability == v1alpha1.CapabilitySnapshots && !limitation.Partial
 }

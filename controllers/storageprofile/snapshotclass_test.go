@@ -150,3 +150,15 @@ func TestFilesystemWhoseLimitationsAreNotKnown(t *testing.T) {
 	_, err = w.snapshotClass()
 	w.Expect(err).NotTo(HaveOccurred())
 }
+
+// One server that cannot make snapshots does not take them from the volumes of the others.
+func TestSnapshotsOnSomeOfTheServers(t *testing.T) {
+	for partial, want := range map[bool]bool{false: false, true: true} {
+		backend := &v1alpha1.NFSBackend{Spec: v1alpha1.NFSBackendSpec{Server: &v1alpha1.ManagedServer{}}}
+		backend.Status.Limitations = []v1alpha1.Limitation{{Capability: v1alpha1.CapabilitySnapshots, Partial: partial}}
+		s := &scope{profile: &v1alpha1.StorageProfile{}, backends: []*v1alpha1.NFSBackend{backend}}
+		if got := s.snapshotsPossible(); got != want {
+			t.Errorf("partial %v: %v, want %v", partial, got, want)
+		}
+	}
+}

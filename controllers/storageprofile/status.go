@@ -80,7 +80,11 @@ func lacks(backends []*v1alpha1.NFSBackend) string {
 	for _, backend := range backends {
 		var capabilities []string
 		for _, limitation := range backend.Status.Limitations {
-			capabilities = append(capabilities, limitation.Capability)
+			where := ""
+			if limitation.Partial {
+				where = " on some of its servers"
+			}
+			capabilities = append(capabilities, limitation.Capability+where)
 		}
 		if len(capabilities) > 0 && len(texts) < describedBackends {
 			texts = append(texts, fmt.Sprintf("; NFSBackend %s lacks %s (its status says why)", backend.Name, strings.Join(capabilities, ", ")))
