@@ -155,6 +155,10 @@ func TestManager(t *testing.T) {
 		err := c.Get(t.Context(), own(names.ComponentNode), &appsv1.DaemonSet{})
 		return client.IgnoreNotFound(err) == nil && err != nil
 	}).Should(BeTrue(), "nothing needs the driver any more")
+	g.Eventually(func() bool {
+		err := c.Get(t.Context(), client.ObjectKey{Name: names.Driver}, &storagev1.CSIDriver{})
+		return client.IgnoreNotFound(err) == nil && err != nil
+	}).Should(BeTrue(), "which goes last")
 	expectRights(t, requests)
 }
 

@@ -94,8 +94,12 @@ func TestNamespaceAndDefinitionsAreGuardedWhileABackendIsInUse(t *testing.T) {
 		t.Run(string(f.Kind), func(t *testing.T) {
 			r.Client = f.Client(c)
 			r.Uncached, r.Claim.Client = r.Client, r.Client
-			for status, want := range map[metav1.ConditionStatus][]string{metav1.ConditionTrue: all, metav1.ConditionFalse: nil} {
-				backend.Status.Conditions[0].Status = status
+			for _, inUse := range []metav1.ConditionStatus{metav1.ConditionTrue, metav1.ConditionFalse} { // in this order, so that each changes something
+				want := all
+				if inUse == metav1.ConditionFalse {
+					want = nil
+				}
+				backend.Status.Conditions[0].Status = inUse
 				g.Expect(testenv.Client(t).Status().Update(t.Context(), backend)).To(Succeed())
 				f.Again()
 				f.Settle(t, r, counter, "all", func(error) {})

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
+	"strings"
 
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/util/yaml"
@@ -76,6 +78,22 @@ func unused(granted map[right]bool, requests []story.Request) []right {
 			idle = append(idle, g)
 		}
 	}
-	slices.SortFunc(idle, func(a, b right) int { return bytes.Compare([]byte(a.String()), []byte(b.String())) })
+	slices.SortFunc(idle, byName)
 	return idle
 }
+
+// refused are the rights that were asked for and that nothing grants. A right that is granted may have been refused for a moment, until
+// the API server had read the role.
+func refused(granted map[right]bool, requests []story.Request) []right {
+	missing := map[right]bool{}
+	for _, r := range requests {
+		inNamespace := right{r.Verb, r.Group, r.Resource, r.Namespace}
+		inCluster := right{r.Verb, r.Group, r.Resource, ""}
+		if r.Refused && !granted[inNamespace] && !granted[inCluster] {
+			missing[inCluster] = true
+		}
+	}
+	return slices.SortedFunc(maps.Keys(missing), byName)
+}
+
+func byName(a, b right) int { return strings.Compare(a.String(), b.String()) }

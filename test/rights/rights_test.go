@@ -35,6 +35,13 @@ rules:
 		{Verb: "delete", Resource: "pods", Namespace: "system"},
 		{Verb: "get", Resource: "namespaces", Namespace: "team"},
 	})
+	missing := refused(g, []story.Request{
+		{Verb: "get", Resource: "nodes", Refused: true}, // before the role was read
+		{Verb: "delete", Resource: "nodes", Refused: true},
+	})
+	if !slices.Equal(missing, []right{{"delete", "", "nodes", ""}}) {
+		t.Errorf("refused %v", missing)
+	}
 	want := []right{{"get", "", "pods", ""}, {"list", "", "pods", ""}, {"watch", "", "pods", ""}}
 	if !slices.Equal(idle, want) {
 		t.Errorf("unused %v, want %v", idle, want)
