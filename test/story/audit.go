@@ -97,9 +97,19 @@ func readAudit(name string) ([]Request, error) {
 
 // Writes lists what our components wrote from one moment to another, except leases, and reviews, which change nothing.
 func (k Kubectl) Writes(from, to time.Time) ([]Request, error) {
+	return k.writes(from, to, func(r Request) bool {
+		return !slices.Contains([]string{"coordination.k8s.io", "authentication.k8s.io", "authorization.k8s.io"}, r.Group)
+	})
+}
+
+// LeaseWrites lists their writes of leases.
+func (k Kubectl) LeaseWrites(from, to time.Time) ([]Request, error) {
+	return k.writes(from, to, func(r Request) bool { return r.Group == "coordination.k8s.io" })
+}
+
+func (k Kubectl) writes(from, to time.Time, counts func(Request) bool) ([]Request, error) {
 	requests, err := k.Requests()
 	return slices.DeleteFunc(requests, func(r Request) bool {
-		return r.received.Before(from) || r.received.After(to) || slices.Contains([]string{"get", "list", "watch"}, r.Verb) ||
-			slices.Contains([]string{"coordination.k8s.io", "authentication.k8s.io", "authorization.k8s.io"}, r.Group)
+		return r.received.Before(from) || r.received.After(to) || slices.Contains([]string{"get", "list", "watch"}, r.Verb) || !counts(r)
 	}), err
 }

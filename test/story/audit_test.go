@@ -34,6 +34,9 @@ func TestWrites(t *testing.T) {
 	if len(writes) != 1 || writes[0].String() != "manager: patch nfsbackends/status n/o" {
 		t.Errorf("writes = %v", writes)
 	}
+	if writes, err = k.LeaseWrites(from, from.Add(10*time.Minute)); err != nil || len(writes) != 1 || writes[0].String() != "manager: update leases/status n/o" {
+		t.Errorf("writes of leases = %v, %v", writes, err)
+	}
 	requests, err := k.Requests()
 	if err != nil {
 		t.Fatal(err)
