@@ -6,6 +6,8 @@ import (
 	"os"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
 )
@@ -59,7 +61,13 @@ func (e *Engine) exportsWithData() (n int) {
 }
 
 func emptyBelow(root, path string) bool {
-	dir, err := os.OpenInRoot(root, path)
+	inside, err := os.OpenRoot(root)
+	if err != nil {
+		return errors.Is(err, os.ErrNotExist)
+	}
+	defer func() { _ = inside.Close() }()
+	// Users write to the directories above, where exports that are served no more may lie: to open a pipe would wait for ever.
+	dir, err := inside.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return errors.Is(err, os.ErrNotExist)
 	}

@@ -93,6 +93,21 @@ func TestDiskThatCannotGrowSaysWhyAndStopsNothingElse(t *testing.T) {
 	w.Expect(config.Data[names.KeyAgentConfig]).To(ContainSubstring("leaseSeconds: 20"))
 }
 
+// loseClaim deletes the claim of a disk, past our finalizer, and lets the disk be Released, as Kubernetes does.
+func (w *world) loseClaim(key client.ObjectKey) *corev1.PersistentVolume {
+	w.t.Helper()
+	claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
+	w.get(w.claimKey(), claim)
+	claim.Finalizers = nil
+	w.Expect(w.c.Update(w.t.Context(), claim)).To(Succeed())
+	w.Expect(client.IgnoreNotFound(w.c.Delete(w.t.Context(), claim))).To(Succeed())
+	w.Expect(w.gone(w.claimKey(), claim)).To(BeTrue())
+	w.get(key, disk)
+	disk.Status.Phase = corev1.VolumeReleased
+	w.Expect(w.c.Status().Update(w.t.Context(), disk)).To(Succeed())
+	return disk
+}
+
 // The namespace is gone and with it the claim; the PersistentVolume was kept.
 func TestBackendMadeAnewAdoptsADiskWithoutAClaim(t *testing.T) {
 	w := newWorld(t)
@@ -101,16 +116,8 @@ func TestBackendMadeAnewAdoptsADiskWithoutAClaim(t *testing.T) {
 	w.delete()
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())
-	claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
-	w.get(w.claimKey(), claim)
-	claim.Finalizers = nil
-	w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
-	w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
-	w.Expect(w.gone(w.claimKey(), claim)).To(BeTrue())
-	key := client.ObjectKey{Name: "disk-" + w.name}
-	w.get(key, disk)
-	disk.Status.Phase = corev1.VolumeReleased
-	w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
+	claim, key := &corev1.PersistentVolumeClaim{}, client.ObjectKey{Name: "disk-" + w.name}
+	disk := w.loseClaim(key)
 
 	w.agents.status = nil
 	w.create(nil)

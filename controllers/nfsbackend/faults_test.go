@@ -276,13 +276,7 @@ func TestLifeOfABackendWithItsFormersDiskWhoseCallsFail(t *testing.T) {
 					w.deleteSuffering()
 					w.expectNothingLeft(1)
 
-					w.get(w.claimKey(), claim)
-					claim.Finalizers = nil
-					w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
-					w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
-					w.get(key, disk)
-					disk.Status.Phase = corev1.VolumeReleased
-					w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
+					disk = w.loseClaim(key)
 					w.agents.status = nil
 					w.create(storage)
 					w.suffer()

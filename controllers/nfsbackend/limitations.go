@@ -3,7 +3,6 @@ package nfsbackend
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
@@ -31,7 +30,7 @@ func setLimitations(s *scope) {
 	var now []v1alpha1.Limitation
 	for _, l := range all {
 		if names := lacking[l]; len(names) < len(s.shards) {
-			l.Reason = strings.Join(names, ", ") + ": " + l.Reason
+			l.Reason = listed(names) + ": " + l.Reason
 		}
 		l.Partial = servers[l.Capability] < len(s.shards)
 		now = withLimitation(now, l)
@@ -114,17 +113,17 @@ const (
 // kubelet has mounted a file system of some type.
 func ofFilesystem(kind string) (quota, snapshots, durable string) {
 	const (
-		unlimited = "a volume can take more than its size, up to the whole disk, what it uses is not known, and there are no static exports"
-		noCopies  = "there are no snapshots, and no volume can be made from a snapshot or from another volume"
-		lost      = "files that were made, renamed or removed, and locks that were taken, in the last seconds before a power cut can be lost or be back"
-		howTo     = "; a disk that exists has the mountOptions of its PersistentVolume, from when it is mounted next"
+		noLimit  = "a volume can take more than its size, up to the whole disk, what it uses is not known, and there are no static exports"
+		noCopies = "there are no snapshots, and no volume can be made from a snapshot or from another volume"
+		lost     = "files that were made, renamed or removed, and locks that were taken, in the last seconds before a power cut can be lost or be back"
+		howTo    = "; a disk that exists has the mountOptions of its PersistentVolume, from when it is mounted next"
 	)
 	if kind == "xfs" {
-		return "the disk is mounted without prjquota: " + unlimited + ". Add prjquota to the mountOptions of its StorageClass" + howTo,
+		return "the disk is mounted without prjquota: " + noLimit + ". Add prjquota to the mountOptions of its StorageClass" + howTo,
 			"the file system was made without reflink: " + noCopies + ". Use disks that were made with mkfs.xfs -m reflink=1",
 			"the disk is mounted without wsync: " + lost + ". Add wsync to the mountOptions of its StorageClass" + howTo
 	}
-	return fmt.Sprintf("sizes are enforced on XFS only, and the file system is %s: %s. Use a StorageClass of XFS with the mountOptions prjquota and wsync", kind, unlimited),
+	return fmt.Sprintf("sizes are enforced on XFS only, and the file system is %s: %s. Use a StorageClass of XFS with the mountOptions prjquota and wsync", kind, noLimit),
 		fmt.Sprintf("files are cloned on XFS only, and the file system is %s: %s. Use a StorageClass of XFS", kind, noCopies),
 		"the disk is mounted without dirsync: " + lost + ". Add dirsync to the mountOptions of its StorageClass" + howTo
 }

@@ -85,14 +85,8 @@ func TestAnAdoptedDiskKeepsItsMode(t *testing.T) {
 	w.delete()
 	w.settle()
 	w.Expect(w.backendGone()).To(BeTrue())
-	claim, disk := &corev1.PersistentVolumeClaim{}, &corev1.PersistentVolume{}
-	w.get(w.claimKey(), claim)
-	claim.Finalizers = nil
-	w.Expect(w.c.Update(t.Context(), claim)).To(Succeed())
-	w.Expect(client.IgnoreNotFound(w.c.Delete(t.Context(), claim))).To(Succeed())
-	w.get(client.ObjectKey{Name: "disk-" + w.name}, disk)
-	disk.Status.Phase = corev1.VolumeReleased
-	w.Expect(w.c.Status().Update(t.Context(), disk)).To(Succeed())
+	disk := w.loseClaim(client.ObjectKey{Name: "disk-" + w.name})
+	claim := &corev1.PersistentVolumeClaim{}
 
 	w.agents.status = nil
 	w.create(nil)

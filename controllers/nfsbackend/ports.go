@@ -12,9 +12,18 @@ import (
 const (
 	reasonAnyPort         = "ConnectionsFromAnyPort"
 	reasonPrivilegedPorts = "PrivilegedPorts"
-	// mostNamed is how many nodes a condition names.
+	// mostNamed is how many nodes or servers a sentence names.
 	mostNamed = 10
 )
+
+// listed names the first of many.
+func listed(all []string) string {
+	text := strings.Join(all[:min(len(all), mostNamed)], ", ")
+	if more := len(all) - mostNamed; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
 
 // setUnprivileged names the nodes that do not connect from privileged ports. A server that cannot be asked leaves the
 // condition as it was.
@@ -35,10 +44,6 @@ func setUnprivileged(s *scope, set conditions.Setter) {
 		set.Set(v1alpha1.ConditionUnprivilegedNodes, false, reasonPrivilegedPorts, "all nodes connect from ports below 1024")
 		return
 	}
-	named := strings.Join(nodes[:min(len(nodes), mostNamed)], ", ")
-	if more := len(nodes) - mostNamed; more > 0 {
-		named += fmt.Sprintf(" and %d more", more)
-	}
-	set.Set(v1alpha1.ConditionUnprivilegedNodes, true, reasonAnyPort, "connections of "+named+" do not come from ports below 1024, because something "+
+	set.Set(v1alpha1.ConditionUnprivilegedNodes, true, reasonAnyPort, "connections of "+listed(nodes)+" do not come from ports below 1024, because something "+
 		"on the way changes them: there, any process in the host network can use what the node has mounted (SECURITY.md)")
 }

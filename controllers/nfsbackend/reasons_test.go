@@ -13,7 +13,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -23,17 +22,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 )
 
-// events are those since the last call, as "Normal Reason message".
-func (w *world) events() (all []string) {
-	for {
-		select {
-		case event := <-w.r.Recorder.(*events.FakeRecorder).Events:
-			all = append(all, event)
-		default:
-			return all
-		}
-	}
-}
+func (w *world) events() []string { return testenv.Events(w.r.Recorder) }
 
 // expectOneEvent: exactly one since the last call, of this kind and reason.
 func (w *world) expectOneEvent(kind, word string) {

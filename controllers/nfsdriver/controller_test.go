@@ -18,7 +18,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/client-go/tools/events"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
@@ -271,17 +270,7 @@ func TestStackStaysUntilTheLastSnapshotIsGone(t *testing.T) {
 	w.Expect(w.ready().Reason).To(Equal(reasonNotNeeded))
 }
 
-// events are those since the last call, as "Normal Reason message".
-func (w *world) events() (all []string) {
-	for {
-		select {
-		case event := <-w.r.Recorder.(*events.FakeRecorder).Events:
-			all = append(all, event)
-		default:
-			return all
-		}
-	}
-}
+func (w *world) events() []string { return testenv.Events(w.r.Recorder) }
 
 // TestANewDriverKeepsWhatVolumesNeed has the NFSDriver made anew by hand, or from a backup: without our finalizer.
 func TestANewDriverKeepsWhatVolumesNeed(t *testing.T) {

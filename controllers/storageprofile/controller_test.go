@@ -213,17 +213,7 @@ func TestClassIsMadeAgainOnlyForImmutableFields(t *testing.T) {
 	w.Expect(w.class().MountOptions).To(BeEmpty(), "nobody but us owns the fields of the class that was made again")
 }
 
-func (w *world) texts() []string {
-	var texts []string
-	for {
-		select {
-		case text := <-w.recorder.Events:
-			texts = append(texts, text)
-		default:
-			return texts
-		}
-	}
-}
+func (w *world) texts() []string { return testenv.Events(w.recorder) }
 
 const storageClassDefault = "storageclass.kubernetes.io/is-default-class"
 

@@ -52,6 +52,11 @@ func Object[T client.Object, C Configuration](ctx context.Context, c client.Clie
 		}
 	}
 	exists := err == nil
+	if exists {
+		if err := takeReplaced(ctx, c, live); err != nil { // of a pass that was cut off
+			return false, fmt.Errorf("take over the fields of %s %s: %w", deref(desired.GetKind()), key.Name, err)
+		}
+	}
 	err = c.Apply(ctx, desired, client.FieldOwner(names.FieldOwner), client.ForceOwnership)
 	if exists && apierrors.IsInvalid(err) && replaceable(live) {
 		if err = replaceSpec(ctx, c, live, desired); err == nil {
@@ -63,6 +68,9 @@ func Object[T client.Object, C Configuration](ctx context.Context, c client.Clie
 	}
 	return true, nil
 }
+
+// replacer is the field manager of what replaceSpec writes, until the one that applies has taken it.
+const replacer = names.FieldOwner + "-replace"
 
 // replaceable tells whether the spec is all ours, and not a record of what was bound to what.
 func replaceable(live client.Object) bool {
@@ -91,15 +99,19 @@ func replaceSpec[T client.Object, C Configuration](ctx context.Context, c client
 		return err
 	}
 	patch := client.MergeFromWithOptions(live.DeepCopyObject().(T), client.MergeFromWithOptimisticLock{})
-	if err := c.Patch(ctx, changed, patch, client.FieldOwner(names.FieldOwner)); err != nil {
+	if err := c.Patch(ctx, changed, patch, client.FieldOwner(replacer)); err != nil {
 		return err
 	}
-	// What the patch has written belongs to a second owner of our name, by which it would stay for ever. The one that applies takes it.
-	owners, err := csaupgrade.UpgradeManagedFieldsPatch(changed, sets.New(names.FieldOwner), names.FieldOwner)
-	if err != nil || owners == nil {
+	return takeReplaced(ctx, c, changed)
+}
+
+// takeReplaced gives what replaceSpec has written to the field manager that applies. What has a second owner stays when it is applied no more.
+func takeReplaced(ctx context.Context, c client.Client, obj client.Object) error {
+	patch, err := csaupgrade.UpgradeManagedFieldsPatch(obj, sets.New(replacer), names.FieldOwner)
+	if err != nil || patch == nil {
 		return err
 	}
-	return c.Patch(ctx, changed, client.RawPatch(types.JSONPatchType, owners))
+	return c.Patch(ctx, obj.DeepCopyObject().(client.Object), client.RawPatch(types.JSONPatchType, patch))
 }
 
 func matches[T client.Object, C Configuration](live T, desired C, extract Extractor[T, C]) (bool, error) {

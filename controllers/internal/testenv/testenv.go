@@ -269,3 +269,15 @@ func InstallPolicies(t *testing.T) {
 
 // Recorder keeps the events' texts. A test that does not read them is not held up by them.
 func Recorder() *events.FakeRecorder { return events.NewFakeRecorder(1000) }
+
+// Events are those since the last call, as "Normal Reason message".
+func Events(r events.EventRecorder) (all []string) {
+	for {
+		select {
+		case event := <-r.(*events.FakeRecorder).Events:
+			all = append(all, event)
+		default:
+			return all
+		}
+	}
+}
