@@ -3,6 +3,7 @@
 package agent
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
@@ -109,7 +110,7 @@ func testIDsThatAreNoIDsReachNothing(t *testing.T, h *host.Host) {
 	t.Helper()
 	c, node := h.Controller(t), h.Node(t, "node-a")
 	create(t, c, "pvc-there", 16*mib)
-	for _, id := range []string{"", ".", "..", "../volumes", "../../etc", "/", "a/../b", "aaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaaaaa/", "%2e%2e%2faaaaaaaaaa"} {
+	for _, id := range []string{"", ".", "..", "../volumes", "../../etc", "/", "a/../b", "aaaaaaaaaaaaaaa", "AAAAAAAAAAAAAAAA", "aaaaaaaaaaaaaaa\x00", "aaaaaaaaaaaaaaaa/", "%2e%2e%2faaaaaaaaaa", "e-", "e-..", "e-../volumes"} {
 		ctx := within(t, 60*time.Second)
 		if _, err := c.DeleteVolume(ctx, &agentv1.DeleteVolumeRequest{Id: id}); err != nil {
 			t.Errorf("delete %q: %v", id, err)
@@ -122,6 +123,29 @@ func testIDsThatAreNoIDsReachNothing(t *testing.T, h *host.Host) {
 		wantCode(t, err, codes.NotFound)
 		_, err = node.OpenAccess(ctx, openRequest(id))
 		wantCode(t, err, codes.NotFound)
+		_, err = node.SetGroup(ctx, &agentv1.SetGroupRequest{VolumeId: id, Gid: 5000})
+		wantCode(t, err, codes.NotFound)
+		_, err = c.ModifyVolume(ctx, &agentv1.ModifyVolumeRequest{Id: id, Inodes: new(int64(5000))})
+		wantCode(t, err, codes.NotFound)
+		if _, err := c.ConfirmVolumes(ctx, &agentv1.ConfirmVolumesRequest{Ids: []string{id}}); err != nil {
+			t.Errorf("confirm %q: %v", id, err)
+		}
+		_, err = c.CreateSnapshot(ctx, &agentv1.CreateSnapshotRequest{Name: "snapshot-of-" + fmt.Sprintf("%x", id), SourceVolumeId: id})
+		wantCode(t, err, codes.NotFound)
+		if _, err := c.DeleteSnapshot(ctx, &agentv1.DeleteSnapshotRequest{Id: id}); err != nil {
+			t.Errorf("delete snapshot %q: %v", id, err)
+		}
+		if id == "" { // no source, no filter
+			continue
+		}
+		_, err = c.CreateVolume(ctx, &agentv1.CreateVolumeRequest{Name: "copy-" + fmt.Sprintf("%x", id), Spec: spec(16 * mib), SourceVolumeId: id})
+		wantCode(t, err, codes.NotFound)
+		_, err = c.CreateVolume(ctx, &agentv1.CreateVolumeRequest{Name: "restore-" + fmt.Sprintf("%x", id), Spec: spec(16 * mib), SourceSnapshotId: id})
+		wantCode(t, err, codes.NotFound)
+		snapshots, err := c.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{Id: id, SourceVolumeId: id, AfterId: id})
+		if err != nil || len(snapshots.GetSnapshots()) != 0 {
+			t.Errorf("snapshots of %q: %v, %v", id, snapshots, err)
+		}
 	}
 	for _, dir := range []string{"volumes", "trash", ".nfs-operator/volumes"} {
 		if _, err := os.Stat(filepath.Join(h.DataDir(), dir)); err != nil {
