@@ -124,7 +124,7 @@ func testIDsThatAreNoIDsReachNothing(t *testing.T, h *host.Host) {
 		_, err = node.OpenAccess(ctx, openRequest(id))
 		wantCode(t, err, codes.NotFound)
 		_, err = node.SetGroup(ctx, &agentv1.SetGroupRequest{VolumeId: id, Gid: 5000})
-		wantCode(t, err, codes.NotFound)
+		wantCode(t, err, codes.FailedPrecondition) // the node does not have it open
 		_, err = c.ModifyVolume(ctx, &agentv1.ModifyVolumeRequest{Id: id, Inodes: new(int64(5000))})
 		wantCode(t, err, codes.NotFound)
 		if _, err := c.ConfirmVolumes(ctx, &agentv1.ConfirmVolumesRequest{Ids: []string{id}}); err != nil {
