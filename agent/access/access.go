@@ -38,6 +38,10 @@ type Book struct {
 	lease time.Duration
 	now   func() time.Time
 
+	// changes is held by who changes grants, until the disk has it: two changes do not mix. mu is not held while the disk is waited for, so
+	// that what there is can be read while the disk hangs. Who takes both takes changes first.
+	changes sync.Mutex
+
 	mu       sync.Mutex
 	nodes    map[string]*node
 	byVolume map[string]map[string]bool     // volume to the names of nodes that hold a grant
@@ -169,9 +173,26 @@ func (b *Book) alive(n *node) bool {
 	return b.unfenced || n.streams > 0 || b.now().Sub(n.heard) < b.lease
 }
 
-// put writes a node's new record, and returns the volumes whose lists of clients may have changed by it.
+// begin lets the caller change grants, until it calls end.
+func (b *Book) begin() (end func()) {
+	b.changes.Lock()
+	b.mu.Lock()
+	return func() {
+		b.mu.Unlock()
+		b.changes.Unlock()
+	}
+}
+
+// durably does what waits for the disk. Others may read meanwhile, and nodes connect, but nobody changes a grant.
+func (b *Book) durably(write func() error) error {
+	b.mu.Unlock()
+	defer b.mu.Lock()
+	return write()
+}
+
+// put writes a node's new record, and returns the volumes whose lists of clients may have changed by it. The caller has called begin.
 func (b *Book) put(record store.Node) ([]string, error) {
-	if err := b.store.PutNode(record); err != nil {
+	if err := b.durably(func() error { return b.store.PutNode(record) }); err != nil {
 		return nil, err
 	}
 	old, known := b.nodes[record.Name]

@@ -245,6 +245,25 @@ func TestCloseOfAVolume(t *testing.T) {
 	}
 }
 
+// While the disk hangs, a change waits; who only asks does not, or the status of the whole server would wait, too.
+func TestWhatThereIsCanBeReadWhileAChangeWaitsForTheDisk(t *testing.T) {
+	f := newFixture(t, "a")
+	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", store.Grant{Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	f.clock = f.clock.Add(lease)
+	if err := f.Close(store.ID("a"), func() error {
+		f.Connected("n1")
+		if announcing := f.Announcing(); len(announcing) != 1 || len(f.Granted()) != 0 {
+			t.Errorf("granted %v, announcing %v", f.Granted(), announcing)
+		}
+		f.wantClients("a")
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpenRefuses(t *testing.T) {
 	f := newFixture(t, "a")
 	if err := f.open(caller("n1", "10.0.0.1:1"), "../a", store.Grant{}); !errors.Is(err, ErrNotFound) {

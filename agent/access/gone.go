@@ -11,8 +11,7 @@ import (
 // of clients have changed. A node that announces itself is not gone (ErrHeld), unless it is fenced: somebody answers for it
 // being switched off. It comes back with no grant: it announces what it has staged.
 func (b *Book) SetGone(name string, gone, fenced bool) (changed []string, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.begin()()
 	n, known := b.nodes[name]
 	if !known || n.record.Gone == gone {
 		return nil, nil
@@ -25,9 +24,8 @@ func (b *Book) SetGone(name string, gone, fenced bool) (changed []string, err er
 	if gone {
 		record.Grants = map[string]store.Grant{}
 	}
-	heard := n.heard
 	changed, err = b.put(record)
-	b.nodes[name].heard = heard // it was not the node that spoke
+	b.nodes[name].heard = n.heard // it was not the node that spoke
 	return changed, err
 }
 

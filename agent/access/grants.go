@@ -17,8 +17,7 @@ func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (chan
 	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.begin()()
 	if err := b.refuseGone(c.Node); err != nil {
 		return nil, err
 	}
@@ -113,9 +112,8 @@ func (b *Book) revoke(n *node, volume string) ([]string, error) {
 	record := n.record
 	record.Grants = maps.Clone(record.Grants)
 	delete(record.Grants, volume)
-	heard := n.heard
 	changed, err := b.put(record)
-	b.nodes[record.Name].heard = heard // it was not the node that spoke
+	b.nodes[record.Name].heard = n.heard // it was not the node that spoke
 	return changed, err
 }
 
@@ -133,8 +131,7 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 	if err != nil {
 		return nil, err
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.begin()()
 	if err := b.refuseGone(c.Node); err != nil {
 		return nil, err
 	}
@@ -195,8 +192,7 @@ func (b *Book) count(name string, change int) {
 // Close ends all grants of a volume that is to be deleted, unless a living node holds one (ErrHeld). mark is called while no
 // grant can be opened; after it the volume must not be in service any more.
 func (b *Book) Close(volume string, mark func() error) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	defer b.begin()()
 	var living []string
 	advice := ""
 	holders := slices.Sorted(maps.Keys(b.byVolume[volume]))
@@ -214,7 +210,7 @@ func (b *Book) Close(volume string, mark func() error) error {
 			return err
 		}
 	}
-	return mark()
+	return b.durably(mark)
 }
 
 // Holders are the nodes with a grant for a volume, in order of their names.

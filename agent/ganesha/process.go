@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -60,4 +63,20 @@ func start(reader *logReader, env []string, name string, args ...string) (*proce
 func (p *process) kill() {
 	_ = p.cmd.Process.Kill() // fails only when it has ended
 	<-p.ended
+}
+
+// waitsForDisk tells whether a thread of a process is in a wait that no signal ends: for a disk, or for a file system that waits for one.
+func waitsForDisk(pid int) bool {
+	files, _ := filepath.Glob(filepath.Join("/proc", strconv.Itoa(pid), "task", "*", "stat"))
+	for _, file := range files {
+		if text, err := os.ReadFile(file); err == nil && uninterruptible(string(text)) {
+			return true
+		}
+	}
+	return false
+}
+
+// uninterruptible reads a thread's state from proc_pid_stat(5). The name before it may hold anything, parentheses, too.
+func uninterruptible(stat string) bool {
+	return strings.HasPrefix(stat[strings.LastIndexByte(stat, ')')+1:], " D ")
 }

@@ -45,6 +45,7 @@ type Server struct {
 	mu     sync.Mutex
 	status Status
 	starts int32
+	pid    int // of the Ganesha that was started last
 }
 
 // New prepares a server; Run starts it.
@@ -63,6 +64,15 @@ func (s *Server) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.status
+}
+
+// WaitsForDisk tells whether Ganesha is held up by the disk. It has a fixed number of threads for requests: when each of them waits, it
+// answers nobody, and is as well as before as soon as the disk is.
+func (s *Server) WaitsForDisk() bool {
+	s.mu.Lock()
+	pid := s.pid
+	s.mu.Unlock()
+	return pid != 0 && waitsForDisk(pid)
 }
 
 func (s *Server) setStatus(st Status) {
@@ -130,6 +140,9 @@ func (s *Server) runOnce(ctx context.Context) error {
 	// Its own end takes seconds in which clients wait, and does nothing that they could see: what they were told is safe is in the file
 	// system or, about themselves, in the recovery directory.
 	defer server.kill()
+	s.mu.Lock()
+	s.pid = server.cmd.Process.Pid
+	s.mu.Unlock()
 
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()

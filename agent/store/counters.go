@@ -27,18 +27,18 @@ const endOfExportIDs = 1 << 16
 
 // NewProjectID takes the next project id.
 func (s *Store) NewProjectID() (uint32, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.saving.Lock()
+	defer s.saving.Unlock()
 	if s.ids.project == s.ids.projectEnd {
-		server := s.server
+		server := s.Server()
 		server.NextProjectID = s.ids.projectEnd + reserve
 		if server.NextProjectID < s.ids.projectEnd {
 			return 0, errors.New("project ids are used up")
 		}
-		if err := s.write(s.serverFile(), server); err != nil {
+		if err := s.saveServer(server); err != nil {
 			return 0, err
 		}
-		s.server, s.ids.projectEnd = server, server.NextProjectID
+		s.ids.projectEnd = server.NextProjectID
 	}
 	id := s.ids.project
 	s.ids.project++
@@ -60,15 +60,15 @@ func (s *Store) NewExportID() (uint16, error) {
 	if err != nil {
 		return 0, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, x := range s.exports {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	for _, x := range s.Exports() {
 		used[x.ExportID] = true
 	}
 	return s.newExportID(used)
 }
 
-func (s *Store) newExportID(discarded map[uint16]bool) (uint16, error) {
+func (s *Store) newExportID(used map[uint16]bool) (uint16, error) {
 	for range endOfExportIDs + reserve {
 		if s.ids.export == s.ids.exportEnd {
 			if err := s.extendExportIDs(); err != nil {
@@ -77,11 +77,17 @@ func (s *Store) newExportID(discarded map[uint16]bool) (uint16, error) {
 		}
 		id := uint16(s.ids.export)
 		s.ids.export++
-		if !discarded[id] && !s.exported[id] {
+		if !used[id] && !s.isExported(id) {
 			return id, nil
 		}
 	}
 	return 0, ErrNoExportID
+}
+
+func (s *Store) isExported(id uint16) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.exported[id]
 }
 
 func (s *Store) extendExportIDs() error {
@@ -90,15 +96,15 @@ func (s *Store) extendExportIDs() error {
 		start = 1 // 0 is the pseudo file system's
 	}
 	end := min(start+reserve, endOfExportIDs)
-	server := s.server
+	server := s.Server()
 	server.NextExportID = uint16(end)
 	if end == endOfExportIDs {
 		server.NextExportID = 1
 	}
-	if err := s.write(s.serverFile(), server); err != nil {
+	if err := s.saveServer(server); err != nil {
 		return err
 	}
-	s.server, s.ids.export, s.ids.exportEnd = server, start, end
+	s.ids.export, s.ids.exportEnd = start, end
 	return nil
 }
 

@@ -28,24 +28,20 @@ func Identify(root string) (s Server, found bool, err error) {
 // Claim makes sure that the share belongs to an owner: that it says so, or that it names the one from whom it is taken over. Else it is
 // ErrOwned, also for what nobody has claimed: somebody has copied a server's disk there.
 func (s *Store) Claim(owner, takeOver string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch s.server.Owner {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	server := s.Server()
+	switch server.Owner {
 	case owner:
 		return nil
 	case takeOver:
 		if takeOver == "" {
 			break
 		}
-		server := s.server
 		server.Owner = owner
-		if err := s.write(s.serverFile(), server); err != nil {
-			return err
-		}
-		s.server = server
-		return nil
+		return s.saveServer(server)
 	}
-	return fmt.Errorf("%w: %q", ErrOwned, s.server.Owner)
+	return fmt.Errorf("%w: %q", ErrOwned, server.Owner)
 }
 
 // Lock is a file whose lock the one holds that may write.

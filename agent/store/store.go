@@ -21,9 +21,13 @@ var ErrForeign = errors.New("file system holds data of something else")
 type Store struct {
 	Layout
 
+	// saving is held by who changes the record of the server, or hands out ids, until the disk has it. mu never waits for the disk: who
+	// only wants to know what is there is answered while the disk hangs.
+	saving sync.Mutex
+	ids    counters
+
 	mu        sync.RWMutex
 	server    Server
-	ids       counters
 	volumes   map[string]Volume
 	exported  map[uint16]bool // export ids of volumes
 	snapshots map[string]Snapshot
@@ -140,13 +144,20 @@ func (s *Store) Server() Server {
 
 // SetProbeHandle records the file handle that clients of this disk may rely on.
 func (s *Store) SetProbeHandle(handle string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	server := s.server
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	server := s.Server()
 	server.ProbeHandle = handle
+	return s.saveServer(server)
+}
+
+// saveServer replaces the record of the disk as a whole; the caller holds saving.
+func (s *Store) saveServer(server Server) error {
 	if err := s.write(s.serverFile(), server); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.server = server
 	return nil
 }

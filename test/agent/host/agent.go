@@ -172,7 +172,7 @@ func (a *Agent) Get(path string) (code int, body string) {
 // KillGanesha kills the NFS server below the agent.
 func KillGanesha(tb testing.TB) {
 	tb.Helper()
-	pids := processes("ganesha.nfsd")
+	pids := Processes("ganesha.nfsd")
 	if len(pids) != 1 {
 		tb.Fatalf("%d processes ganesha.nfsd, want 1", len(pids))
 	}
@@ -182,13 +182,13 @@ func KillGanesha(tb testing.TB) {
 }
 
 func waitForEnd(name string) {
-	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && len(processes(name)) > 0; {
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end) && len(Processes(name)) > 0; {
 		time.Sleep(10 * time.Millisecond)
 	}
 }
 
-// processes lists the process ids of a program. A virtual machine has nobody else's.
-func processes(name string) []int {
+// Processes lists the process ids of a program. A virtual machine has nobody else's.
+func Processes(name string) []int {
 	files, _ := filepath.Glob("/proc/[0-9]*/comm")
 	var pids []int
 	for _, file := range files {
