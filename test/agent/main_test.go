@@ -59,6 +59,8 @@ func TestAServingAgent(t *testing.T) {
 		{"squash", testSquash},
 		{"a snapshot is not exported", testASnapshotIsNotExported},
 		{"only NFS 4.1 and later", testOnlyNFS41AndLaterIsServed},
+		{"extended attributes and access lists", testAttributes},
+		{"a copy that fails at the quota", testACopyThatFailsAtTheQuota},
 		{"a full disk says how much is free", testAFullDiskSaysHowMuchIsFree},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, h) })
