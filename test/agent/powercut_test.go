@@ -3,11 +3,11 @@
 package agent
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
@@ -16,8 +16,8 @@ import (
 // TestPowerCut is one life of a machine whose power is cut from outside: package powercut starts it again and again with
 // the same disk. It looks for what was acknowledged in former lives, and then makes more until it dies.
 //
-// POWER_CUT_ACKS is a file with a line "<number of writes> <number of rounds>" for each former life; POWER_CUT_WORKLOAD is
-// the program of test/failure/workload.
+// POWER_CUT_ACKS is a file with a line "write=3 open=2..." for each former life: how many operations of each kind were acknowledged.
+// POWER_CUT_WORKLOAD is the program of test/failure/workload.
 func TestPowerCut(t *testing.T) {
 	acks, workload := os.Getenv("POWER_CUT_ACKS"), os.Getenv("POWER_CUT_WORKLOAD")
 	if acks == "" || workload == "" {
@@ -33,7 +33,7 @@ func TestPowerCut(t *testing.T) {
 	v := create(t, h.Controller(t), "pvc-power", 512*mib)
 	dir := h.Mount(t, open(t, h.Node(t, "node-a"), v.GetId()))
 	for i, life := range lives {
-		out, err := exec.CommandContext(t.Context(), workload, "verify", filepath.Join(dir, fmt.Sprint(i)), fmt.Sprint(life[0]), fmt.Sprint(life[1])).CombinedOutput()
+		out, err := exec.CommandContext(t.Context(), workload, append([]string{"verify", filepath.Join(dir, fmt.Sprint(i))}, life...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("life %d: acknowledged, but lost: %s", i, out)
 		}
@@ -49,19 +49,14 @@ func TestPowerCut(t *testing.T) {
 	t.Errorf("the workload ended: %v", cmd.Run())
 }
 
-func formerLives(t *testing.T, file string) (lives [][2]int64) {
+func formerLives(t *testing.T, file string) (lives [][]string) {
 	t.Helper()
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		var life [2]int64
-		if _, err := fmt.Sscan(lines.Text(), &life[0], &life[1]); err != nil {
-			t.Fatal(err)
-		}
-		lives = append(lives, life)
+	for line := range strings.Lines(string(text)) {
+		lives = append(lives, strings.Fields(line))
 	}
 	return lives
 }

@@ -186,8 +186,11 @@ func (p patient) survive(t *testing.T, happen func()) report {
 	if c.Stolen != 0 {
 		t.Errorf("the contender got %d locks that the writer holds", c.Stolen)
 	}
-	out, err := p.Run(t.Context(), "exec", p.contender, "--", "/workload", "verify", "/data",
-		fmt.Sprint(r.acked("write")), fmt.Sprint(r.acked("mkdir")))
+	verify := []string{"exec", p.contender, "--", "/workload", "verify", "/data"}
+	for kind, k := range r.Kinds {
+		verify = append(verify, fmt.Sprintf("%s=%d", kind, k.Acked))
+	}
+	out, err := p.Run(t.Context(), verify...)
 	if err != nil {
 		t.Errorf("acknowledged, but not there: %v", err)
 	}

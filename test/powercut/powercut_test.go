@@ -1,7 +1,7 @@
 //go:build long
 
-// Package powercut cuts the power of a server's machine right after acknowledged writes, creates, renames and mkdirs, and
-// looks after each restart for all that was ever acknowledged. `hack/test powercut` runs it.
+// Package powercut cuts the power of a server's machine right after acknowledged writes, creates, renames, links, unlinks, chmods, truncates
+// and mkdirs, and looks after each restart for all that was ever acknowledged. `hack/test powercut` runs it.
 package powercut
 
 import (
@@ -63,11 +63,11 @@ func TestPowerCuts(t *testing.T) {
 			t.Fatal(err)
 		}
 		acked := m.live(t, i, fewest+rand.IntN(most-fewest))
-		// A round counts when its last step was acknowledged.
-		lives += fmt.Sprintf("%d %d\n", acked["write"], acked["mkdir"])
 		for kind, n := range acked {
+			lives += fmt.Sprintf("%s=%d ", kind, n)
 			total[kind] += n
 		}
+		lives += "\n"
 		t.Logf("life %d: all of the former ones is there; then acknowledged: %v", i, acked)
 	}
 	t.Logf("%d power cuts, acknowledged in all: %v; nothing was lost", cuts, total)

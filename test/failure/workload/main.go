@@ -7,7 +7,7 @@
 //	workload contend DIR      try, until told to stop, to take the locks that the writer of DIR holds
 //	workload ask QUESTION     to the one that runs here: report, mark (forget the waits so far) or stop (and report)
 //	workload csi SOCKET       make the calls to a node plugin that stand on standard input
-//	workload verify DIR W M   all of the first W writes and M rounds of files and directories are there
+//	workload verify DIR KIND=N...  of each kind, the first N operations have had their effect
 package main
 
 import (
@@ -19,7 +19,9 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 )
 
@@ -49,15 +51,27 @@ func command(args []string) error {
 		return ask(args[1])
 	case len(args) == 2 && args[0] == "csi":
 		return callCSI(args[1])
-	case len(args) == 4 && args[0] == "verify":
-		writes, err1 := strconv.ParseInt(args[2], 10, 64)
-		rounds, err2 := strconv.ParseInt(args[3], 10, 64)
-		if err1 != nil || err2 != nil {
-			return fmt.Errorf("verify: %q and %q have to be numbers", args[2], args[3])
+	case len(args) > 2 && args[0] == "verify":
+		acked, err := parseAcked(args[2:])
+		if err != nil {
+			return fmt.Errorf("verify: %w", err)
 		}
-		return verify(args[1], writes, rounds)
+		return verify(args[1], acked)
 	}
-	return fmt.Errorf("usage: workload idle | run DIR | read DIR | contend DIR | ask report|mark|stop | csi SOCKET | verify DIR WRITES ROUNDS")
+	return fmt.Errorf("usage: workload idle | run DIR | read DIR | contend DIR | ask report|mark|stop | csi SOCKET | verify DIR KIND=N...")
+}
+
+func parseAcked(args []string) (map[string]int64, error) {
+	acked := map[string]int64{}
+	for _, arg := range args {
+		kind, number, _ := strings.Cut(arg, "=")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil || kind != "write" && !slices.Contains(madeKinds, kind) {
+			return nil, fmt.Errorf("%q is no kind of operation and number", arg)
+		}
+		acked[kind] = n
+	}
+	return acked, nil
 }
 
 // ask puts a question to the program that runs in this pod, without touching the volume.
