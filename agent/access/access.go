@@ -15,6 +15,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
+
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
@@ -29,14 +31,21 @@ var (
 	ErrInvalid = errors.New("invalid request")
 )
 
+// Patience is how long a node must have been silent before it counts as dead, and what it has may be given to another node or deleted. Only
+// its control connection is heard, and its mounts live on without that: while its node plugin is replaced (an image is pulled), or cannot show a
+// valid certificate. So it is what Kubernetes waits before it starts the pods of a silent node elsewhere (the toleration of
+// node.kubernetes.io/unreachable that pods get by default), and costs those nothing.
+const Patience = 5 * time.Minute
+
 // maxAddresses is how many of the addresses that a node reports are kept. The one that its connection comes from is, in any case.
 const maxAddresses = 64
 
 // Book is the book of all grants. It is safe for concurrent use.
 type Book struct {
-	store *store.Store
-	lease time.Duration
-	now   func() time.Time
+	store    *store.Store
+	patience time.Duration
+	now      func() time.Time
+	log      logr.Logger
 
 	// changes is held by who changes grants, until the disk has it: two changes do not mix. mu is not held while the disk is waited for, so
 	// that what there is can be read while the disk hangs. Who takes both takes changes first.
@@ -47,6 +56,7 @@ type Book struct {
 	byVolume map[string]map[string]bool     // volume to the names of nodes that hold a grant
 	claims   map[netip.Addr]map[string]bool // address to the names of nodes that report it
 
+	answers    time.Time         // since when nodes can be heard
 	unfenced   bool              // see Unfenced
 	static     map[string]Static // by id
 	everywhere []netip.Prefix    // may reach every volume, if there are any
@@ -58,18 +68,18 @@ type node struct {
 	addresses []netip.Addr // reported
 	seen      netip.Addr
 	streams   int       // announcements that are open
-	heard     time.Time // when it last said anything
+	heard     time.Time // when it last said anything; zero when nothing since the agent's start
 }
 
-// New reads the grants from the store. A node counts as alive for one lease from now on: it may not have noticed yet that
-// the agent was away.
-func New(s *store.Store, lease time.Duration, now func() time.Time) *Book {
+// New reads the grants from the store. A node that is silent for as long as patience counts as dead. None does before that time is over
+// after New, or after Answers.
+func New(s *store.Store, patience time.Duration, now func() time.Time, log logr.Logger) *Book {
 	b := &Book{
-		store: s, lease: lease, now: now,
+		store: s, patience: patience, now: now, log: log, answers: now(),
 		nodes: map[string]*node{}, byVolume: map[string]map[string]bool{}, claims: map[netip.Addr]map[string]bool{},
 	}
 	for _, record := range s.Nodes() {
-		b.index(&node{record: record, heard: now()})
+		b.index(&node{record: record})
 	}
 	return b
 }
@@ -169,8 +179,26 @@ func parseAddresses(texts []string) []netip.Addr {
 // is used.
 func (b *Book) Unfenced() { b.unfenced = true }
 
+// Answers says that from now on nodes are answered: until now none could be heard, however long the start has taken.
+func (b *Book) Answers() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.answers = b.now()
+}
+
 func (b *Book) alive(n *node) bool {
-	return b.unfenced || n.streams > 0 || b.now().Sub(n.heard) < b.lease
+	return n.streams > 0 || b.silence(n) < b.patience
+}
+
+// silence is for how long nothing was heard of a node that could have been heard; the caller holds the lock.
+func (b *Book) silence(n *node) time.Duration {
+	if n.streams > 0 {
+		return 0
+	}
+	if n.heard.Before(b.answers) {
+		return b.now().Sub(b.answers)
+	}
+	return b.now().Sub(n.heard)
 }
 
 // begin lets the caller change grants, until it calls end.

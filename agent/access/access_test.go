@@ -6,13 +6,17 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
-const lease = 18 * time.Second
+const patience = 100 * time.Second
 
 type fixture struct {
 	*Book
@@ -20,11 +24,14 @@ type fixture struct {
 	store *store.Store
 	root  string
 	clock time.Time
+	log   logr.Logger
+	said  []string // by the book, for people
 }
 
 func newFixture(t *testing.T, volumes ...string) *fixture {
 	t.Helper()
 	f := &fixture{t: t, root: t.TempDir(), clock: time.Unix(1000, 0)}
+	f.log = funcr.New(func(_, args string) { f.said = append(f.said, args) }, funcr.Options{})
 	f.reopen()
 	for i, name := range volumes {
 		v := store.Volume{
@@ -46,7 +53,7 @@ func (f *fixture) reopen() {
 		f.t.Fatal(err)
 	}
 	f.store = s
-	f.Book = New(s, lease, func() time.Time { return f.clock })
+	f.Book = New(s, patience, func() time.Time { return f.clock }, f.log)
 }
 
 func caller(node, peer string) Caller { return Caller{Node: node, Peer: netip.MustParseAddrPort(peer)} }
@@ -181,10 +188,10 @@ func TestSingleNodeVolumes(t *testing.T) {
 		second    store.Grant
 		want      error
 	}{
-		"the first was heard within the lease": {lease - 1, false, single, ErrHeld},
-		"the first announces":                  {time.Hour, true, single, ErrHeld},
-		"the first is silent":                  {lease, false, single, nil},
-		"the second would share":               {0, false, store.Grant{Generation: 1}, ErrHeld},
+		"the first was heard a while ago": {patience - 1, false, single, ErrHeld},
+		"the first announces":             {time.Hour, true, single, ErrHeld},
+		"the first is silent":             {patience, false, single, nil},
+		"the second would share":          {0, false, store.Grant{Generation: 1}, ErrHeld},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, "a")
@@ -200,13 +207,108 @@ func TestSingleNodeVolumes(t *testing.T) {
 			}
 			if c.want != nil {
 				f.wantClients("a", "10.0.0.1")
+				if len(f.said) != 0 {
+					t.Errorf("said %q", f.said)
+				}
 				return
+			}
+			for _, part := range []string{`"node"="n1"`, `"newNode"="n2"`, `"volume"="` + store.ID("a"), `"silent"="1m40s"`} {
+				if len(f.said) != 1 || !strings.Contains(f.said[0], part) {
+					t.Errorf("%s is missing where it says %q", part, f.said)
+				}
 			}
 			f.wantClients("a", "10.0.0.2")
 			// The first comes back and still has it staged: it stays out.
 			f.announce(n1, 9, map[string]store.Grant{"a": single})
 			f.wantClients("a", "10.0.0.2")
 		})
+	}
+}
+
+func TestARefusedNodeIsToldForHowLongAndWhatToDo(t *testing.T) {
+	f := newFixture(t, "a")
+	single := store.Grant{Generation: 1, SingleNode: true}
+	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", single); err != nil {
+		t.Fatal(err)
+	}
+	f.clock = f.clock.Add(42 * time.Second)
+	err := f.open(caller("n2", "10.0.0.2:2000"), "a", single)
+	wantParts(t, err, `node "n1"`, "silent for 42s", "dead after 1m40s", "node.kubernetes.io/out-of-service")
+	wantParts(t, f.Close(store.ID("a"), func() error { return nil }), "n1", "silent for 42s", "dead after 1m40s", "node.kubernetes.io/out-of-service")
+	defer f.Connected("n1")()
+	if err := f.open(caller("n2", "10.0.0.2:2000"), "a", single); !errors.Is(err, ErrHeld) || strings.Contains(err.Error(), "silent") {
+		t.Errorf("beside a node that announces: %v", err)
+	}
+}
+
+// wantParts checks that an ErrHeld says all of it.
+func wantParts(t *testing.T, err error, parts ...string) {
+	t.Helper()
+	if !errors.Is(err, ErrHeld) {
+		t.Fatalf("error %v, want ErrHeld", err)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("%q does not say %q", err, part)
+		}
+	}
+}
+
+// The check of a disk and of its volumes can take longer than nodes have to announce themselves, and nobody hears them meanwhile.
+func TestSilenceDoesNotCountBeforeNodesAreAnswered(t *testing.T) {
+	f := newFixture(t, "a")
+	single := store.Grant{Generation: 1, SingleNode: true}
+	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", single); err != nil {
+		t.Fatal(err)
+	}
+	f.clock = f.clock.Add(time.Hour) // the server was away
+	f.reopen()
+	f.clock = f.clock.Add(patience)
+	f.Answers()
+	n2 := caller("n2", "10.0.0.2:2000")
+	for _, later := range []time.Duration{0, patience - 1} {
+		f.clock = f.clock.Add(later)
+		if err := f.open(n2, "a", single); !errors.Is(err, ErrHeld) {
+			t.Errorf("%s after the start: %v", later, err)
+		}
+		if err := f.Close(store.ID("a"), func() error { return nil }); !errors.Is(err, ErrHeld) {
+			t.Errorf("%s after the start: deleted: %v", later, err)
+		}
+	}
+	f.clock = f.clock.Add(1)
+	if err := f.open(n2, "a", single); err != nil {
+		t.Errorf("after its patience: %v", err)
+	}
+}
+
+// What a node says while the disk hangs waits to be written, and the node is no less alive for it.
+func TestANodeIsHeardWhileItsAnnouncementWaitsForTheDisk(t *testing.T) {
+	f := newFixture(t, "a", "b")
+	n1 := caller("n1", "10.0.0.1:2000")
+	if err := f.open(n1, "a", store.Grant{Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	f.clock = f.clock.Add(patience)
+	done := make(chan error, 1)
+	err := f.Close(store.ID("b"), func() error {
+		go func() {
+			_, err := f.Announce(n1, Announcement{Generation: 2, Client: Client{BootID: "boot-1"}})
+			done <- err
+		}()
+		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+			f.mu.Lock()
+			alive := f.alive(f.nodes["n1"])
+			f.mu.Unlock()
+			if alive {
+				return nil
+			}
+			if time.Now().After(deadline) {
+				return errors.New("the node is not heard")
+			}
+		}
+	})
+	if err := errors.Join(err, <-done); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -218,7 +320,7 @@ func TestARefusedOpenTellsWhatItRevoked(t *testing.T) {
 		}
 	}
 	defer f.Connected("n2")()
-	f.clock = f.clock.Add(lease)
+	f.clock = f.clock.Add(patience)
 	changed, err := f.Open(caller("n3", "10.0.0.3:2000"), Client{BootID: "boot-1"}, store.ID("a"), store.Grant{Generation: 1, SingleNode: true})
 	if !errors.Is(err, ErrHeld) || !slices.Equal(changed, []string{store.ID("a")}) {
 		t.Errorf("changed %v, %v", changed, err)
@@ -236,7 +338,7 @@ func TestCloseOfAVolume(t *testing.T) {
 	if err := f.Close(store.ID("a"), mark); !errors.Is(err, ErrHeld) || marked {
 		t.Errorf("closed while in use: %v", err)
 	}
-	f.clock = f.clock.Add(lease)
+	f.clock = f.clock.Add(patience)
 	if err := f.Close(store.ID("a"), mark); err != nil || !marked {
 		t.Errorf("not closed: %v", err)
 	}
@@ -251,7 +353,7 @@ func TestWhatThereIsCanBeReadWhileAChangeWaitsForTheDisk(t *testing.T) {
 	if err := f.open(caller("n1", "10.0.0.1:2000"), "a", store.Grant{Generation: 1}); err != nil {
 		t.Fatal(err)
 	}
-	f.clock = f.clock.Add(lease)
+	f.clock = f.clock.Add(patience)
 	if err := f.Close(store.ID("a"), func() error {
 		f.Connected("n1")
 		if announcing := f.Announcing(); len(announcing) != 1 || len(f.Granted()) != 0 {

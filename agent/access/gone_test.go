@@ -79,7 +79,7 @@ func TestUnfencedNodeKeepsItsVolumeUntilItIsGone(t *testing.T) {
 	if err := f.open(lost, "a", single); err != nil {
 		t.Fatal(err)
 	}
-	f.clock = f.clock.Add(100 * lease)
+	f.clock = f.clock.Add(100 * patience)
 	err := f.open(other, "a", single)
 	if !errors.Is(err, ErrHeld) || !strings.Contains(err.Error(), "out-of-service") {
 		t.Errorf("open beside a silent node: %v", err)

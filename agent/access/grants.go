@@ -5,13 +5,14 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
 // Open grants a node the use of a volume, from privileged ports only when the call comes from one, too. It returns the volumes whose
-// lists of clients have changed, also with an error. For a single-node volume, a node that has been silent for longer than the lease
-// loses its grant to the new one.
+// lists of clients have changed, also with an error. For a single-node volume, a node that counts as dead (see New) loses its grant to the
+// new one, where that keeps it from writing.
 func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (changed []string, err error) {
 	record, err := describe(c, client)
 	if err != nil {
@@ -75,25 +76,48 @@ func (b *Book) inService(volume string) bool {
 func (b *Book) takeOver(name, volume string, g store.Grant) (changed []string, err error) {
 	for _, holder := range b.rivals(name, volume, g) {
 		n := b.nodes[holder]
-		if b.alive(n) {
-			return changed, fmt.Errorf("%w: node %q has it, and it is for one node at a time%s", ErrHeld, holder, b.advice(n))
+		admits := b.admitsAnyway(volume)
+		if b.alive(n) || admits != "" {
+			return changed, fmt.Errorf("%w: node %q has it, and it is for one node at a time%s", ErrHeld, holder, b.advice(n, admits))
 		}
+		silence := b.silence(n)
 		more, err := b.revoke(n, volume)
 		if err != nil {
 			return changed, err
 		}
+		b.log.Info("A node that is silent loses a volume that is for one node at a time to another", "volume", volume,
+			"node", holder, "silent", silence.Round(time.Second).String(), "newNode", name)
 		changed = merge(changed, more)
 	}
 	return changed, nil
 }
 
-// advice is what to do about a node that has a volume and says nothing; the caller holds the lock.
-func (b *Book) advice(n *node) string {
-	if !b.unfenced || n.streams > 0 {
-		return ""
+// admitsAnyway says why a node can reach a volume without a grant, and nothing when it cannot; the caller holds the lock. To take a grant
+// away does not keep such a node from writing.
+func (b *Book) admitsAnyway(volume string) string {
+	x, static := b.static[volume]
+	switch {
+	case b.unfenced:
+		return "an external server cannot be told to refuse it"
+	case static && len(x.Config.Clients) > 0:
+		return "the export's list of clients admits it all the same"
+	case !static && len(b.everywhere) > 0:
+		return "the networks in access.cidrs admit it all the same"
 	}
-	return "; it is silent, but an external server cannot be told to refuse it: when it is certainly off, delete its Node, or taint it with " +
-		"node.kubernetes.io/out-of-service"
+	return ""
+}
+
+// advice is what to do about a node that has a volume: admits is why it may write whatever its grants are. The caller holds the lock.
+func (b *Book) advice(n *node, admits string) string {
+	const off = "when it is certainly off, taint it with node.kubernetes.io/out-of-service"
+	silent := b.silence(n).Round(time.Second)
+	switch {
+	case n.streams > 0:
+		return ""
+	case admits != "":
+		return fmt.Sprintf("; it has been silent for %s, but %s: %s, or delete its Node", silent, admits, off)
+	}
+	return fmt.Sprintf("; it has been silent for %s, and counts as dead after %s: wait, or, %s", silent, b.patience, off)
 }
 
 // rivals are other nodes whose grants exclude this one, in order of their names.
@@ -131,6 +155,7 @@ func (b *Book) Announce(c Caller, a Announcement) (changed []string, err error) 
 	if err != nil {
 		return nil, err
 	}
+	b.count(c.Node, 0) // it is heard now, however long changes wait for the disk
 	defer b.begin()()
 	if err := b.refuseGone(c.Node); err != nil {
 		return nil, err
@@ -196,10 +221,14 @@ func (b *Book) Close(volume string, mark func() error) error {
 	var living []string
 	advice := ""
 	holders := slices.Sorted(maps.Keys(b.byVolume[volume]))
+	admits := "" // the end of the export keeps clients out, whatever admits them
+	if b.unfenced {
+		admits = b.admitsAnyway(volume)
+	}
 	for _, holder := range holders {
-		if n := b.nodes[holder]; b.alive(n) {
+		if n := b.nodes[holder]; b.alive(n) || admits != "" {
 			living = append(living, holder)
-			advice = b.advice(n)
+			advice = b.advice(n, admits)
 		}
 	}
 	if len(living) > 0 {

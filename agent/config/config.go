@@ -31,6 +31,8 @@ type Config struct {
 	GraceSeconds int32 `json:"graceSeconds,omitempty"`
 	// OvercommitPercent is how much of the disk may be promised, in per cent; 100 is no over-commit.
 	OvercommitPercent int32 `json:"overcommitPercent,omitempty"`
+	// SilenceSeconds is how long a node must have been silent before it counts as dead; 0 is access.Patience, and what the manager writes.
+	SilenceSeconds int32 `json:"silenceSeconds,omitempty"`
 }
 
 // Load reads and checks the file. A field that it does not know is an error: a configuration written by a newer
@@ -69,6 +71,8 @@ func (c Config) validate() error {
 		return fmt.Errorf("leaseSeconds is %d, must be 10..60", c.LeaseSeconds)
 	case c.GraceSeconds < 15 || c.GraceSeconds > 90:
 		return fmt.Errorf("graceSeconds is %d, must be 15..90", c.GraceSeconds)
+	case c.SilenceSeconds < 0:
+		return fmt.Errorf("silenceSeconds is %d, must not be negative", c.SilenceSeconds)
 	case c.OvercommitPercent < 100:
 		return fmt.Errorf("overcommitPercent is %d, must be at least 100", c.OvercommitPercent)
 	}

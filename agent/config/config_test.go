@@ -110,6 +110,7 @@ func TestLoadRefuses(t *testing.T) {
 		"device":            func(c *Config) { c.ServerID = "nfs-1" },
 		"leaseSeconds":      func(c *Config) { c.LeaseSeconds = 9 },
 		"graceSeconds":      func(c *Config) { c.GraceSeconds = 91 },
+		"silenceSeconds":    func(c *Config) { c.SilenceSeconds = -1 },
 		"overcommitPercent": func(c *Config) { c.OvercommitPercent = 99 },
 		"dataDir":           func(c *Config) { c.DataDir = "" },
 		"external.server":   func(c *Config) { c.External = &External{Path: "/export"} },

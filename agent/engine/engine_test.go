@@ -172,7 +172,7 @@ func (f *fixture) restart() {
 		f.t.Fatal(err)
 	}
 	now := func() time.Time { return f.clock }
-	book := access.New(s, time.Minute, now)
+	book := access.New(s, time.Minute, now, logr.Discard())
 	f.exports = &fakeExports{book: book, all: map[string]bool{}}
 	f.Engine = New(Options{
 		Store: s, Filesystem: f.fs, Access: book, Exports: f.exports, OvercommitPercent: 100, Now: now, Log: logr.Discard(),

@@ -90,7 +90,7 @@ func (f *fixture) restart() {
 	}
 	f.Keeper = &Keeper{
 		File: f.file, Store: s, Filesystem: f.disk, Engine: f.promises, Log: logr.Discard(),
-		Access: access.New(s, time.Second, time.Now),
+		Access: access.New(s, time.Second, time.Now, logr.Discard()),
 	}
 }
 

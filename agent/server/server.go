@@ -144,7 +144,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	}
 	defer d.close(s.Log)
 
-	book := access.New(d.store, time.Duration(s.Config.LeaseSeconds)*time.Second, time.Now)
+	book := access.New(d.store, s.patience(), time.Now, s.Log)
 	record := d.store.Server()
 	nfs := ganesha.New(ganesha.Config{
 		Port: names.PortNFS, ServerID: record.ServerID, RecoveryDir: d.store.Recovery(),
@@ -213,6 +213,14 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	stopCalls(calls)
 	<-nfsDone
 	workers.Wait()
+}
+
+// patience is how long a node may be silent.
+func (s *Server) patience() time.Duration {
+	if s.Config.SilenceSeconds > 0 {
+		return time.Duration(s.Config.SilenceSeconds) * time.Second
+	}
+	return access.Patience
 }
 
 // repair tries until it succeeds or the context ends.

@@ -76,7 +76,7 @@ func (s *Server) place() share.Place {
 func (s *Server) serveShare(ctx context.Context, sh *share.Share) error {
 	workerContext, cancel := context.WithCancel(ctx)
 	defer cancel()
-	book := access.New(sh.Store, 0, time.Now)
+	book := access.New(sh.Store, access.Patience, time.Now, s.Log)
 	book.Unfenced()
 	e := engine.New(engine.Options{
 		Store: sh.Store, Filesystem: sh, Access: book, Exports: foreignExports{},

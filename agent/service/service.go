@@ -43,8 +43,11 @@ type Service struct {
 // New makes a service that answers only GetStatus until Start. status is given nil until then.
 func New(status func(*Core) *agentv1.ServerStatus) *Service { return &Service{status: status} }
 
-// Start lets the service answer everything.
-func (s *Service) Start(c *Core) { s.core.Store(c) }
+// Start lets the service answer everything. From now on a node can be heard, so only now its silence begins to count.
+func (s *Service) Start(c *Core) {
+	c.Access.Answers()
+	s.core.Store(c)
+}
 
 // Stop ends that again.
 func (s *Service) Stop() { s.core.Store(nil) }

@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
+	"time"
 
+	"github.com/go-logr/logr"
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -113,6 +116,30 @@ func TestPage(t *testing.T) {
 		if got, next := page(all, c.limit, self); len(got) != c.n || next != c.next {
 			t.Errorf("%s: %v, %q", name, got, next)
 		}
+	}
+}
+
+// A start can take longer than nodes have to be heard again.
+func TestTheSilenceOfNodesCountsFromTheStartOfTheService(t *testing.T) {
+	kept, err := store.Open(t.TempDir(), store.Init{FilesystemID: "uuid"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := store.ID("pvc-1")
+	single := store.Grant{Generation: 1, SingleNode: true}
+	if err := errors.Join(
+		kept.PutVolume(store.Volume{ID: id, Name: "pvc-1", Spec: store.Spec{Bytes: 1 << 20, Squash: store.SquashNone}, ExportID: 1, ProjectID: 1, State: store.StateReady}),
+		kept.PutNode(store.Node{Name: "node-a", BootID: "boot", Grants: map[string]store.Grant{id: single}}),
+	); err != nil {
+		t.Fatal(err)
+	}
+	clock := time.Unix(1000, 0)
+	book := access.New(kept, time.Minute, func() time.Time { return clock }, logr.Discard())
+	clock = clock.Add(time.Minute) // for the checks before the service
+	New(func(*Core) *agentv1.ServerStatus { return nil }).Start(&Core{Access: book})
+	other := access.Caller{Node: "node-b", Peer: netip.MustParseAddrPort("10.0.0.2:700")}
+	if _, err := book.Open(other, access.Client{BootID: "boot"}, id, single); !errors.Is(err, access.ErrHeld) {
+		t.Errorf("taken from a node that nobody could hear: %v", err)
 	}
 }
 

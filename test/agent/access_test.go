@@ -82,7 +82,7 @@ func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 	second := h.Node(t, "node-b")
 	_, err := second.OpenAccess(within(t, 60*time.Second), req)
 	wantCode(t, err, codes.FailedPrecondition)
-	eventually(t, 60*time.Second, "the second node takes over after the lease", func() bool {
+	eventually(t, 60*time.Second, "the second node takes over when the first counts as dead", func() bool {
 		_, err := second.OpenAccess(within(t, 60*time.Second), req)
 		return err == nil
 	})

@@ -63,7 +63,7 @@ func openDisk(dir string, log logr.Logger) (*disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, fs.Close())
 	}
-	d := &disk{fs: fs, book: access.New(s, 0, time.Now)}
+	d := &disk{fs: fs, book: access.New(s, 0, time.Now, logr.Discard())}
 	d.Engine = engine.New(engine.Options{
 		Store: s, Filesystem: fs, Access: d.book, Exports: noExports{}, OvercommitPercent: 1000, Now: time.Now, Log: log,
 	})

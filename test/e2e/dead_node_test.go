@@ -17,7 +17,8 @@ import (
 // outOfService is how a person says that a node is off and stays so.
 const outOfService = "node.kubernetes.io/out-of-service"
 
-// TestDeadNode: a node with a ReadWriteOnce volume loses power, and a pod on another node takes the volume over, without anybody's help. Then
+// TestDeadNode: a node with a ReadWriteOnce volume loses power, and a pod on another node waits until that node counts as dead, is told so, and
+// takes the volume over, without anybody's help. Then
 // the node is declared out of service: what it was granted is closed, and nothing of any other node. It comes back only with the taint gone.
 func TestDeadNode(t *testing.T) {
 	e := newEnv(t)
@@ -43,7 +44,8 @@ func TestDeadNode(t *testing.T) {
 	node("stop", dead)
 	t.Cleanup(func() { _, _ = clusterTool(t, "node", "start", dead) })
 	e.create(newPod("next", "once", on(alive)))
-	e.ready("next")
+	e.event("pod/next", "has been silent for")
+	e.do("wait", "--for=condition=Ready", "--timeout=900s", "pod/next") // the node's patience, and the kubelet's longest pause between two attempts
 	if got := e.shell("next", "cat /data/file && echo next >> /data/file"); got != "first" {
 		t.Errorf("the pod that took the volume over reads %q", got)
 	}

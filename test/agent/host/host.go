@@ -139,6 +139,7 @@ func (h *Host) Config(device string) config.Config {
 	return config.Config{
 		Backend: backend, Device: device, DataDir: dataDir,
 		LeaseSeconds: 10, GraceSeconds: 15, OvercommitPercent: 100,
+		SilenceSeconds: 10, // nobody waits for a node here
 	}
 }
 
