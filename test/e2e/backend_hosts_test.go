@@ -14,16 +14,7 @@ import (
 func TestHostDeviceGrowsWhileInUse(t *testing.T) {
 	e := newEnv(t)
 	node := e.nodes()[1]
-	const image = "/var/lib/containerd/e2e-disk.img"
-	device, err := onNode(t, node, "sh", "-c", "truncate -s 1200M "+image+" && losetup --find --show "+image)
-	if err != nil || !strings.HasPrefix(device, "/dev/loop") {
-		t.Fatalf("make a device: %s, %v", device, err)
-	}
-	t.Cleanup(func() { // after the backend, which was made later
-		if out, err := onNode(t, node, "sh", "-c", "losetup -d "+device+"; rm -f "+image); err != nil {
-			t.Errorf("clean up: %s, %v", out, err)
-		}
-	})
+	device, image := e.loopDevice(node, "1200M")
 	backend := e.backend(v1alpha1.NFSBackendSpec{Server: &v1alpha1.ManagedServer{Storage: v1alpha1.ServerStorage{
 		Hosts: []v1alpha1.HostDevice{{Node: node, Device: device}},
 	}}})
@@ -47,4 +38,20 @@ func TestHostDeviceGrowsWhileInUse(t *testing.T) {
 	e.allWritten("writer")
 	e.do("delete", "pod", "writer", "--timeout=300s")
 	e.do("delete", "pvc", "data", "--timeout=300s")
+}
+
+// loopDevice makes a device of a size on a node, until the test ends, and the file below it.
+func (e *env) loopDevice(node, size string) (device, image string) {
+	e.t.Helper()
+	image = "/var/lib/containerd/" + e.name("disk.img")
+	device, err := onNode(e.t, node, "sh", "-c", "truncate -s "+size+" "+image+" && losetup --find --show "+image)
+	if err != nil || !strings.HasPrefix(device, "/dev/loop") {
+		e.t.Fatalf("make a device: %s, %v", device, err)
+	}
+	e.t.Cleanup(func() { // after the backend, which is made later
+		if out, err := onNode(e.t, node, "sh", "-c", "losetup -d "+device+"; rm -f "+image); err != nil {
+			e.t.Errorf("clean up: %s, %v", out, err)
+		}
+	})
+	return device, image
 }

@@ -17,7 +17,7 @@ func TestClaimDeletedWhileItsVolumeIsMade(t *testing.T) {
 	e.create(newClaim("source", ofSize("1Gi")))
 	e.bound("source")
 	// A copy of so many files takes seconds.
-	e.server("cd /data/by-claim/" + e.Namespace + "/source/ && mkdir d && cd d && seq 10000 | xargs touch")
+	e.server("cd /data/by-claim/" + e.Namespace + "/source/ && mkdir d && cd d && seq 4000 | xargs touch")
 	begin := func(claim string) (record string) {
 		e.create(newClaim(claim, ofSize("1Gi"), from("", "PersistentVolumeClaim", "source")))
 		return e.await("the volume is being made", func(got string) bool { return strings.HasSuffix(got, ".creating") }, e.recordsOf(claim)...)
