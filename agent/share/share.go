@@ -11,6 +11,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/config"
 	"github.com/nfs-operator/nfs-operator/agent/store"
@@ -152,6 +154,9 @@ func (p Place) unmount() error {
 		cancelPlain()
 		if err != nil {
 			err = p.Mounter.Detach(ctx, p.Dir, true)
+		}
+		if errors.Is(err, unix.EINVAL) {
+			continue // not mounted: the plain one came to its end after all
 		}
 		if err != nil {
 			return fmt.Errorf("unmount the share: %w", err)

@@ -37,6 +37,30 @@ func (*mounter) Unmount(context.Context, string) error      { return nil }
 func (*mounter) Detach(context.Context, string, bool) error { return nil }
 func (*mounter) Mounts() ([]mount.Mount, error)             { return nil, nil }
 
+// late is a mounter whose plain unmount comes to its end when nobody waits for it any more.
+type late struct {
+	mounter
+	mounts []mount.Mount
+}
+
+func (m *late) Mounts() ([]mount.Mount, error) { return m.mounts, nil }
+
+func (m *late) Unmount(context.Context, string) error {
+	m.mounts = m.mounts[1:]
+	return mount.ErrTimeout
+}
+
+func (*late) Detach(context.Context, string, bool) error { return fmt.Errorf("detach: %w", unix.EINVAL) }
+
+func TestUnmountThatEndsLate(t *testing.T) {
+	m := &late{}
+	p := place(t, m)
+	m.mounts = []mount.Mount{{Target: p.Dir}, {Target: p.Dir}}
+	if err := p.unmount(); err != nil || len(m.mounts) != 0 {
+		t.Fatalf("%v, and %v is still mounted", err, m.mounts)
+	}
+}
+
 type resolver map[string]string
 
 func (r resolver) LookupNetIP(_ context.Context, _, host string) ([]netip.Addr, error) {
