@@ -27,6 +27,7 @@ func verbs() []verb {
 		{"console", "console NODE", "print the path of the log of a node's kernel; those of its services lie beside it", consoleCommand},
 		{"envtest-assets", "envtest-assets", "print a directory for KUBEBUILDER_ASSETS (also has kubectl)", envtestCommand},
 		{"pack-image", "pack-image --name NAME:TAG --file /PATH=FILE... -- ENTRYPOINT...", "write an image into the cache (for hack/images/build)", packImageCommand},
+		{clocks, clocks, "keep the clocks of a cluster's nodes going (`up` starts it)", clocksCommand},
 		{"vm", "vm run [--disk FILE-or-SIZE]... [--mem 1G] [--timeout 10m] -- COMMAND ARGS...", "run a command as root in a virtual machine with an NFS client and XFS", vmCommand},
 	}
 }

@@ -185,6 +185,9 @@ func (c *cluster) startNodes(ctx context.Context, b built) error {
 	if err := c.copyInit(); err != nil {
 		return err
 	}
+	if err := c.ensureClocks(); err != nil {
+		return err
+	}
 	for n := 1; n <= c.Nodes; n++ {
 		if c.nodeRunning(n) {
 			continue

@@ -67,6 +67,7 @@ func statusCommand(args []string) error {
 	for _, d := range c.controlPlane() {
 		row(d.name, c.logFile(d.name), "")
 	}
+	row(clocks, c.logFile(clocks), "")
 	for n := 1; n <= c.Nodes; n++ {
 		note := ""
 		if !c.connected(ctx, n) {

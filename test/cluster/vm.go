@@ -211,34 +211,6 @@ func (o vmOptions) runMachine(m uml.Machine) (int, error) {
 	return code, nil
 }
 
-// keepAwake rings a machine's clock. On a busy host an alarm gets lost once in a while, and a machine without a network sets no other: it
-// would wait for it for ever. An alarm that nobody has set does nothing.
-func keepAwake(pid int, ended <-chan struct{}) {
-	for {
-		select {
-		case <-ended:
-			return
-		case <-time.After(time.Second):
-			if catches(pid, syscall.SIGALRM) { // not yet, it would end the machine
-				_ = syscall.Kill(pid, syscall.SIGALRM)
-			}
-		}
-	}
-}
-
-var caughtSignals = regexp.MustCompile(`(?m)^SigCgt:\s*([0-9a-f]+)$`)
-
-// catches tells whether a process has a handler for a signal.
-func catches(pid int, s syscall.Signal) bool {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	m := caughtSignals.FindSubmatch(status)
-	if err != nil || m == nil {
-		return false
-	}
-	caught, err := strconv.ParseUint(string(m[1]), 16, 64)
-	return err == nil && caught&(1<<(s-1)) != 0
-}
-
 // killGroup kills a machine: the kernel's process and those that stand for the guest's.
 func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) }
 
