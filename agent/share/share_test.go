@@ -50,7 +50,9 @@ func (m *late) Unmount(context.Context, string) error {
 	return mount.ErrTimeout
 }
 
-func (*late) Detach(context.Context, string, bool) error { return fmt.Errorf("detach: %w", unix.EINVAL) }
+func (*late) Detach(context.Context, string, bool) error {
+	return fmt.Errorf("detach: %w", unix.EINVAL)
+}
 
 func TestUnmountThatEndsLate(t *testing.T) {
 	m := &late{}
