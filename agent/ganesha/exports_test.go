@@ -3,6 +3,7 @@ package ganesha
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type fakeBus struct {
 	mu      sync.Mutex
 	exports map[uint16]string
 	calls   int
+	takes   time.Duration // each call
 	fail    error
 }
 
@@ -58,6 +60,7 @@ func (b *fakeBus) do(change func() error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls++
+	time.Sleep(b.takes)
 	if b.fail != nil {
 		return b.fail
 	}
@@ -134,6 +137,34 @@ func TestExportsFollowTheSource(t *testing.T) {
 		}
 		if bus.calls != 3 || len(bus.exports) != 2 || !strings.Contains(bus.exports[1], "10.0.0.1") || bus.exports[3] == "" {
 			t.Errorf("%d calls, exports %v", bus.calls, bus.exports)
+		}
+	})
+}
+
+// TestManyChangesOfOneExportAreToldAtOnce: a thousand nodes that open one volume must not cost a thousand lists of a thousand clients.
+func TestManyChangesOfOneExportAreToldAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = x.serve(ctx, bus) }()
+		synctest.Wait()
+		bus.takes = time.Second
+		var all sync.WaitGroup
+		for i := range 100 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				changed, _ := source.Export("a")
+				changed.Clients = []Client{{Addresses: addresses(fmt.Sprintf("10.0.0.%d", i))}}
+				source.set("a", &changed)
+				if err := x.sync(ctx, "a"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+		if bus.calls != 2 || !strings.Contains(bus.exports[1], "10.0.0.99") {
+			t.Errorf("%d calls, export %s", bus.calls, bus.exports[1])
 		}
 	})
 }
