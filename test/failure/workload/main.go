@@ -13,6 +13,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -129,6 +130,11 @@ func run(dir string) error {
 	m, err := newMaker(dir)
 	if err != nil {
 		return err
+	}
+	if j.aloud {
+		// One after the other: an fsync beside would bring the rest to the disk, too, and hide what is not made durable by itself.
+		j.loop(makePause, func() error { return errors.Join(w.once(j), m.once(j)) })
+		return answer(j)
 	}
 	j.loop(writePause, func() error { return w.once(j) })
 	j.loop(makePause, func() error { return m.once(j) })
