@@ -26,6 +26,7 @@ type exporter struct {
 
 	mu      sync.Mutex
 	waiting map[string][]chan error // dirty exports, and who waits for them
+	turns   []string                // the same, in the order in which they became dirty: one that changes all the time holds up no other for long
 	wake    chan struct{}
 	active  bool // between serve's begin and end
 	known   map[string]rendered
@@ -74,7 +75,7 @@ func (e *exporter) sync(ctx context.Context, names ...string) error {
 	e.mu.Lock()
 	for _, name := range names {
 		answer := make(chan error, 1)
-		e.waiting[name] = append(e.waiting[name], answer)
+		e.waiting[name] = append(e.queue(name), answer)
 		answers = append(answers, answer)
 	}
 	if !e.active {
@@ -96,6 +97,15 @@ func (e *exporter) sync(ctx context.Context, names ...string) error {
 		}
 	}
 	return nil
+}
+
+// queue gives an export its turn, if it has none, and returns who waits for it; the caller holds the lock.
+func (e *exporter) queue(name string) (waiters []chan error) {
+	waiters, dirty := e.waiting[name]
+	if !dirty {
+		e.turns = append(e.turns, name)
+	}
+	return waiters
 }
 
 // failWaiters answers all who wait; what they waited for stays to be done.
@@ -155,7 +165,7 @@ func (e *exporter) applyAll(ctx context.Context, b exportBus) (refused bool, err
 		e.mu.Lock()
 		defer e.mu.Unlock()
 		for _, name := range again {
-			e.waiting[name] = append([]chan error(nil), e.waiting[name]...)
+			e.waiting[name] = e.queue(name)
 		}
 	}()
 	for {
@@ -180,11 +190,14 @@ func (e *exporter) applyAll(ctx context.Context, b exportBus) (refused bool, err
 func (e *exporter) next() (string, []chan error, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for name, waiters := range e.waiting {
-		delete(e.waiting, name)
-		return name, waiters, true
+	if len(e.turns) == 0 {
+		return "", nil, false
 	}
-	return "", nil, false
+	name := e.turns[0]
+	e.turns = e.turns[1:]
+	waiters := e.waiting[name]
+	delete(e.waiting, name)
+	return name, waiters, true
 }
 
 func (e *exporter) apply(ctx context.Context, b exportBus, name string) error {

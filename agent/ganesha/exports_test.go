@@ -169,6 +169,45 @@ func TestManyChangesOfOneExportAreToldAtOnce(t *testing.T) {
 	})
 }
 
+// TestOneExportThatChangesAllTheTimeHoldsUpNoOther: another waits for the call that is being made, for one that is in front of it, and for its
+// own.
+func TestOneExportThatChangesAllTheTimeHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "busy", "other")
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go func() { _ = x.serve(ctx, bus) }()
+		synctest.Wait()
+		bus.takes = time.Second
+		change := func(name string, i int) error {
+			changed, _ := source.Export(name)
+			changed.Clients = []Client{{Addresses: addresses(fmt.Sprintf("10.0.0.%d", i))}}
+			source.set(name, &changed)
+			return x.sync(ctx, name)
+		}
+		var all sync.WaitGroup
+		for i := range 250 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				if err := change("busy", i); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		for i := range 20 {
+			time.Sleep(10 * time.Millisecond)
+			begin := time.Now()
+			if err := change("other", i); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(begin); took > 3*time.Second {
+				t.Errorf("another export waited %s for its turn", took)
+			}
+		}
+		all.Wait()
+	})
+}
+
 func TestAnExportWithANewIDReplacesTheOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, source, bus := newTestExporter(t, "a")

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -179,6 +180,30 @@ func KillGanesha(tb testing.TB) {
 	if err := syscall.Kill(pids[0], syscall.SIGKILL); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// GaneshaCPU is the processor time that the NFS server has used, in steps of 10 ms.
+func GaneshaCPU(tb testing.TB) time.Duration {
+	tb.Helper()
+	pids := Processes("ganesha.nfsd")
+	if len(pids) != 1 {
+		tb.Fatalf("%d processes ganesha.nfsd, want 1", len(pids))
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pids[0]))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	const utime, stime, tick = 11, 12, 10 * time.Millisecond // proc_pid_stat(5), after the name; USER_HZ
+	fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+	var ticks time.Duration
+	for _, i := range []int{utime, stime} {
+		n, err := strconv.Atoi(fields[i])
+		if err != nil {
+			tb.Fatal(err)
+		}
+		ticks += time.Duration(n)
+	}
+	return ticks * tick
 }
 
 func waitForEnd(name string) {

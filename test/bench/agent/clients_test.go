@@ -203,9 +203,10 @@ func timeOperations(t *testing.T, h *host.Host, ids map[int]string) {
 	}
 	took := map[string][]float64{}
 	for range listRuns {
+		processor := map[int]time.Duration{}
 		for _, op := range small4k {
 			for _, n := range lists {
-				begin := time.Now()
+				begin, before := time.Now(), host.GaneshaCPU(t)
 				for range operationsRun {
 					if err := op.do(files[n]); err != nil {
 						t.Fatal(err)
@@ -213,8 +214,17 @@ func timeOperations(t *testing.T, h *host.Host, ids map[int]string) {
 				}
 				key := fmt.Sprintf("client_list_%s_us_%d", op.key, n)
 				took[key] = append(took[key], float64(time.Since(begin).Microseconds())/operationsRun)
+				processor[n] += host.GaneshaCPU(t) - before
 			}
 		}
+		for _, n := range lists {
+			key := fmt.Sprintf("client_list_cpu_us_%d", n)
+			took[key] = append(took[key], float64(processor[n].Microseconds())/float64(operationsRun*len(small4k)))
+		}
+	}
+	for _, n := range lists {
+		key := fmt.Sprintf("client_list_cpu_us_%d", n)
+		bench.Record(t, key, "CPU time of ganesha.nfsd (user and system) for each of these operations", took[key]...)
 	}
 	for _, op := range small4k {
 		for _, n := range lists {
