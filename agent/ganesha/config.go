@@ -174,7 +174,11 @@ func RenderExport(c Config, e Export) (string, error) {
 	return b.String(), nil
 }
 
-// writeClients writes one block for each kind of client: Ganesha searches blocks and addresses one by one, and the first that matches
+// maxInBlock is how many addresses stand in one block. Ganesha takes time that grows with the square of that to read it: half a second for
+// 5,000 in one, a tenth of one in blocks.
+const maxInBlock = 128
+
+// writeClients writes blocks for each kind of client: Ganesha searches blocks and addresses one by one, and the first that matches
 // decides. Hence single addresses before networks, and small networks before large ones.
 func writeClients(b *strings.Builder, clients []Client) {
 	var networks []netip.Prefix
@@ -193,7 +197,9 @@ func writeClients(b *strings.Builder, clients []Client) {
 				}
 			}
 			slices.SortFunc(addresses, netip.Addr.Compare)
-			writeClient(b, joinAddresses(slices.Compact(addresses)), readOnly, privileged)
+			for some := range slices.Chunk(slices.Compact(addresses), maxInBlock) {
+				writeClient(b, joinAddresses(some), readOnly, privileged)
+			}
 		}
 	}
 	slices.SortFunc(networks, func(x, y netip.Prefix) int {
@@ -205,9 +211,6 @@ func writeClients(b *strings.Builder, clients []Client) {
 }
 
 func writeClient(b *strings.Builder, list string, readOnly, privileged bool) {
-	if list == "" {
-		return
-	}
 	fmt.Fprintf(b, "\tCLIENT {\n\t\tClients = %s;\n\t\tAccess_Type = %s;\n\t\tPrivilegedPort = %t;\n\t\tProtocols = 4;\n\t}\n",
 		list, accessType(readOnly), privileged)
 }

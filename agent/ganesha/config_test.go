@@ -3,6 +3,7 @@ package ganesha
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -101,6 +102,43 @@ func TestGraceLastsUntilExportsHaveBeenRead(t *testing.T) {
 	text, err := e.startFile()
 	if err != nil || strings.Contains(text, "Grace_Period = 30;") {
 		t.Errorf("the start file has the grace period of a server without exports (%v)", err)
+	}
+}
+
+// With all addresses in one block, Ganesha took half a second to read 5,000.
+func TestManyClientsStandInSeveralBlocks(t *testing.T) {
+	e := testExport()
+	e.Clients = nil
+	want := map[string]bool{}
+	for i := range 2*maxInBlock + 1 {
+		c := Client{Addresses: addresses(fmt.Sprintf("10.0.%d.%d", i>>8, i&0xff)), PrivilegedPort: true}
+		e.Clients = append(e.Clients, c)
+		want[c.Addresses[0].String()] = true
+	}
+	text, err := RenderExport(testConfig, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := 0
+	for line := range strings.Lines(text) {
+		list, ok := strings.CutPrefix(strings.TrimSpace(line), "Clients = ")
+		if !ok {
+			continue
+		}
+		blocks++
+		all := strings.Split(strings.TrimSuffix(list, ";"), ", ")
+		if len(all) > maxInBlock {
+			t.Errorf("%d addresses in one block", len(all))
+		}
+		for _, a := range all {
+			if !want[a] {
+				t.Errorf("%s stands there twice, or should not", a)
+			}
+			delete(want, a)
+		}
+	}
+	if blocks != 3 || len(want) != 0 || strings.Count(text, "PrivilegedPort = true") != blocks {
+		t.Errorf("%d blocks, %d addresses are missing:\n%s", blocks, len(want), text)
 	}
 }
 
