@@ -29,6 +29,34 @@ func (b *Book) SetGone(name string, gone, fenced bool) (changed []string, err er
 	return changed, err
 }
 
+// EndBoot closes the grants that a node got in a boot that is over: none of its mounts is there any more. It returns the volumes whose lists of
+// clients have changed: none for a node that has another boot id by now, or does not count as dead.
+func (b *Book) EndBoot(name, bootID string) (changed []string, err error) {
+	defer b.begin()()
+	n, known := b.nodes[name]
+	if !known || n.record.BootID != bootID || len(n.record.Grants) == 0 || b.alive(n) {
+		return nil, nil
+	}
+	record := n.record
+	record.Grants = map[string]store.Grant{}
+	changed, err = b.put(record)
+	b.nodes[name].heard = n.heard // it was not the node that spoke
+	return changed, err
+}
+
+// SilentBoots are the boot ids of nodes that hold a grant and count as dead, by their names.
+func (b *Book) SilentBoots() map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	silent := map[string]string{}
+	for name, n := range b.nodes {
+		if len(n.record.Grants) > 0 && !b.alive(n) {
+			silent[name] = n.record.BootID
+		}
+	}
+	return silent
+}
+
 func (b *Book) refuseGone(name string) error {
 	if n, known := b.nodes[name]; known && n.record.Gone {
 		return fmt.Errorf("%w: the cluster has no node %q, or it is out of service; it is admitted again when the cluster has", ErrGone, name)

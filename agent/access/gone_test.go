@@ -2,6 +2,7 @@ package access
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +51,54 @@ func TestNodeThatIsGoneLosesItsGrantsAndIsRefused(t *testing.T) {
 	}
 	f.announce(lost, 4, map[string]store.Grant{"a": {Generation: 1}}) // its mounts lived on
 	f.wantClients("a", "10.0.0.1 privileged", "10.0.0.2 privileged")
+}
+
+// A node that was installed anew under its name announces nothing to servers that it has forgotten.
+func TestGrantsOfABootThatIsOverEnd(t *testing.T) {
+	f := newFixture(t, "a")
+	f.Unfenced() // there a silent node would keep its volume for ever
+	first, other := caller("first", "10.0.0.1:700"), caller("other", "10.0.0.2:700")
+	single := store.Grant{Generation: 1, SingleNode: true}
+	if err := f.open(first, "a", single); err != nil {
+		t.Fatal(err)
+	}
+	nothing := func(when, boot string) {
+		t.Helper()
+		if changed, err := f.EndBoot("first", boot); len(changed) != 0 || err != nil || !slices.Equal(f.Granted(), []string{"first"}) {
+			t.Errorf("%s: changed %v, %v, granted %v", when, changed, err, f.Granted())
+		}
+	}
+	f.clock = f.clock.Add(patience - 1)
+	nothing("it was heard a moment ago", "boot-1")
+	if silent := f.SilentBoots(); len(silent) != 0 {
+		t.Errorf("silent %v", silent)
+	}
+	f.clock = f.clock.Add(1)
+	if silent := f.SilentBoots(); !maps.Equal(silent, map[string]string{"first": "boot-1"}) {
+		t.Errorf("silent %v", silent)
+	}
+	nothing("it has booted since and opened the volume again", "boot-0")
+	disconnected := f.Connected("first")
+	nothing("it announces itself", "boot-1")
+	disconnected()
+	f.clock = f.clock.Add(patience)
+
+	changed, err := f.EndBoot("first", "boot-1")
+	if err != nil || !slices.Equal(changed, []string{store.ID("a")}) {
+		t.Fatalf("changed %v, %v", changed, err)
+	}
+	if silent := f.SilentBoots(); len(silent) != 0 || len(f.Gone()) != 0 {
+		t.Errorf("silent %v, gone %v", silent, f.Gone())
+	}
+	if err := f.open(other, "a", single); err != nil {
+		t.Errorf("the volume is not free: %v", err)
+	}
+	if err := f.open(first, "a", single); !errors.Is(err, ErrHeld) {
+		t.Errorf("the node is not like any other: %v", err)
+	}
+	if changed, err := f.EndBoot("never-heard-of", "boot-1"); len(changed) != 0 || err != nil {
+		t.Errorf("changed %v, %v", changed, err)
+	}
 }
 
 func TestFencedNodeIsGoneThoughItsConnectionLingers(t *testing.T) {

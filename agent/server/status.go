@@ -112,7 +112,7 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 		st.Warnings = append(st.Warnings, keeper.Warnings()...)
 	}
 	st.Nodes = core.Access.Announcing()
-	st.GrantedNodes, st.GoneNodes = core.Access.Granted(), core.Access.Gone()
+	st.GrantedNodes, st.GoneNodes, st.SilentBoots = core.Access.Granted(), core.Access.Gone(), core.Access.SilentBoots()
 	if core.Share == nil { // else the server does not ask for privileged ports on our word
 		st.UnprivilegedNodes = core.Access.Unprivileged()
 	}

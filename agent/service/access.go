@@ -176,7 +176,15 @@ func (s *Service) SetNodeGone(ctx context.Context, req *agentv1.SetNodeGoneReque
 	if err != nil {
 		return nil, err
 	}
-	changed, err := c.Access.SetGone(req.GetNode(), req.GetGone(), req.GetFenced())
+	var changed []string
+	switch {
+	case req.GetEndedBootId() == "":
+		changed, err = c.Access.SetGone(req.GetNode(), req.GetGone(), req.GetFenced())
+	case req.GetGone():
+		return nil, status.Error(codes.InvalidArgument, "a node whose boot is over is not gone: set one of gone and ended_boot_id")
+	default:
+		changed, err = c.Access.EndBoot(req.GetNode(), req.GetEndedBootId())
+	}
 	if err != nil {
 		return nil, toStatus(err)
 	}

@@ -41,7 +41,11 @@ type fakeAgents struct {
 }
 
 func (f *fakeAgents) SetNodeGone(_ context.Context, _, _ string, node *agentv1.SetNodeGoneRequest) error {
-	f.gone = append(f.gone, fmt.Sprintf("%s gone=%t fenced=%t", node.GetNode(), node.GetGone(), node.GetFenced()))
+	said := fmt.Sprintf("%s gone=%t fenced=%t", node.GetNode(), node.GetGone(), node.GetFenced())
+	if boot := node.GetEndedBootId(); boot != "" {
+		said += " ended=" + boot
+	}
+	f.gone = append(f.gone, said)
 	return f.deaf
 }
 

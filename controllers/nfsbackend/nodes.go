@@ -44,8 +44,8 @@ func (a *absences) note(name string, absent bool, now time.Time) time.Time {
 	return a.since[name]
 }
 
-// followNodes closes the grants of nodes that are really gone, and of no others, and admits those that are back. Nodes that
-// announce themselves are not looked up.
+// followNodes closes the grants of nodes that are really gone, or of a boot that is over, and of no others, and admits those that are back.
+// Nodes that announce themselves are not looked up.
 //
 // What fails is tried again in the next pass, and is no reason to leave the servers alone: an agent that is older than the
 // manager, or whose server is down, cannot be told.
@@ -78,6 +78,9 @@ func (r *Reconciler) followNode(ctx context.Context, s *scope, shard *shardState
 	since := r.absent.note(name, node == nil, s.now)
 	fenced := node != nil && outOfService(node)
 	gone := fenced || node == nil && s.now.Sub(since) >= goneAfter
+	if !gone && !refused && node != nil {
+		return r.endBoot(ctx, s, shard, node)
+	}
 	if gone == refused || refused && node == nil {
 		return nil
 	}
@@ -91,6 +94,27 @@ func (r *Reconciler) followNode(ctx context.Context, s *scope, shard *shardState
 		r.event(s, corev1.EventTypeNormal, "NodeBack", fmt.Sprintf("Node %s is back, and may use %s again", name, shard.Name()))
 	}
 	return nil
+}
+
+// endBoot closes what a node was granted before it booted, if it has not said so itself: it was installed anew under its name, and has forgotten
+// which servers it used. Only a kubelet that is well is believed: after a boot its Node has the former boot id until it has written its status.
+func (r *Reconciler) endBoot(ctx context.Context, s *scope, shard *shardState, node *corev1.Node) error {
+	granted, now := shard.agent.GetSilentBoots()[node.Name], node.Status.NodeInfo.BootID
+	if granted == "" || now == "" || granted == now || !isReady(node) {
+		return nil
+	}
+	request := &agentv1.SetNodeGoneRequest{Node: node.Name, EndedBootId: granted}
+	if err := r.Agents.SetNodeGone(ctx, shard.Name(), shard.pod.Status.PodIP, request); err != nil {
+		return fmt.Errorf("tell that node %s has booted: %w", node.Name, err)
+	}
+	r.event(s, corev1.EventTypeNormal, "NodeBooted", fmt.Sprintf("Closed the grants that node %s had on %s before it booted", node.Name, shard.Name()))
+	return nil
+}
+
+func isReady(node *corev1.Node) bool {
+	return slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	})
 }
 
 func outOfService(node *corev1.Node) bool {

@@ -54,6 +54,40 @@ func TestOnlyNodesThatAreReallyGoneLoseTheirGrants(t *testing.T) {
 	w.Expect(w.events()).To(ContainElement(HavePrefix("Normal NodeBack Node removed is back")))
 }
 
+// A node that was installed anew under its name does not know which servers it has used, so it tells them nothing.
+func TestWhatANodeWasGrantedBeforeItBootedIsClosed(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	ready := []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+	lost := []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionUnknown}}
+	for name, is := range map[string]corev1.NodeStatus{
+		"anew":     {NodeInfo: corev1.NodeSystemInfo{BootID: "now"}, Conditions: ready},
+		"broken":   {NodeInfo: corev1.NodeSystemInfo{BootID: "then"}, Conditions: ready}, // its node plugin; its mounts live
+		"lost":     {NodeInfo: corev1.NodeSystemInfo{BootID: "now"}, Conditions: lost},   // and nobody knows
+		"nameless": {Conditions: ready},
+		"waits":    {NodeInfo: corev1.NodeSystemInfo{BootID: "now"}, Conditions: ready}, // silent for a moment, as far as the agent is concerned
+	} {
+		node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "boot-" + name}}
+		w.Expect(w.c.Create(t.Context(), node)).To(Succeed())
+		defer func() { w.Expect(w.c.Delete(t.Context(), node)).To(Succeed()) }()
+		node.Status = is
+		w.Expect(w.c.Status().Update(t.Context(), node)).To(Succeed())
+	}
+	status := serving(1)
+	status.GrantedNodes = []string{"boot-anew", "boot-broken", "boot-lost", "boot-nameless", "boot-waits"}
+	status.SilentBoots = map[string]string{"boot-anew": "then", "boot-broken": "then", "boot-lost": "then", "boot-nameless": "then"}
+	w.agents.status = status
+	w.pass()
+	w.Expect(w.agents.gone).To(Equal([]string{"boot-anew gone=false fenced=false ended=then"}))
+	w.Expect(w.events()).To(ContainElement(HavePrefix("Normal NodeBooted Closed the grants that node boot-anew had")))
+
+	w.agents.gone = nil
+	status.GrantedNodes, status.SilentBoots = []string{"boot-lost"}, map[string]string{"boot-lost": "then"}
+	w.pass()
+	w.Expect(w.agents.gone).To(BeEmpty(), "there is nothing left to close")
+}
+
 func TestNodesAreFollowedWhileADeletionWaits(t *testing.T) {
 	w := newWorld(t)
 	w.create(nil)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,6 +90,49 @@ func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 	got, err := h.Controller(t).GetVolume(within(t, 60*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: v.GetId()}})
 	if err != nil || len(got.GetNodes()) != 1 || got.GetNodes()[0] != "node-b" {
 		t.Errorf("nodes %v, %v", got.GetNodes(), err)
+	}
+}
+
+// testGrantsOfABootThatIsOverAreClosed has the manager say that a node has booted which is silent: it was installed anew, and knows nothing of its grants.
+func testGrantsOfABootThatIsOverAreClosed(t *testing.T, h *host.Host) {
+	t.Helper()
+	v := create(t, h.Controller(t), "pvc-boot", 16*mib)
+	node, manager := h.Node(t, "node-anew"), h.Manager(t)
+	req := openRequest(v.GetId())
+	access, err := node.OpenAccess(within(t, 60*time.Second), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := h.Mount(t, access)
+	status := func() *agentv1.ServerStatus {
+		t.Helper()
+		st, err := manager.GetStatus(within(t, 60*time.Second), &agentv1.GetStatusRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st
+	}
+	boot := req.GetClient().GetBootId()
+	eventually(t, 60*time.Second, "the node counts as dead", func() bool { return status().GetSilentBoots()["node-anew"] == boot })
+	end := func(request *agentv1.SetNodeGoneRequest) error {
+		_, err := manager.SetNodeGone(within(t, 60*time.Second), request)
+		return err
+	}
+	wantCode(t, end(&agentv1.SetNodeGoneRequest{Node: "node-anew", Gone: true, EndedBootId: boot}), codes.InvalidArgument)
+	if err := end(&agentv1.SetNodeGoneRequest{Node: "node-anew", EndedBootId: "another boot"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.ReadDir(dir); err != nil {
+		t.Errorf("the grants of this boot were closed with those of another: %v", err)
+	}
+	if err := end(&agentv1.SetNodeGoneRequest{Node: "node-anew", EndedBootId: boot}); err != nil {
+		t.Fatal(err)
+	}
+	if st := status(); slices.Contains(st.GetGrantedNodes(), "node-anew") || slices.Contains(st.GetGoneNodes(), "node-anew") {
+		t.Errorf("granted %v, gone %v", st.GetGrantedNodes(), st.GetGoneNodes())
+	}
+	if _, err := os.ReadDir(dir); err == nil {
+		t.Error("a mount of the boot that is over can still be read")
 	}
 }
 

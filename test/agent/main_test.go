@@ -48,6 +48,7 @@ func TestAServingAgent(t *testing.T) {
 		{"unprivileged control connection", testAnUnprivilegedControlConnectionMountsWithNoresvport},
 		{"a read-only grant cannot write", testAReadOnlyGrantCannotWrite},
 		{"single-node volume on one living node", testASingleNodeVolumeIsOpenOnOneLivingNode},
+		{"grants of a boot that is over", testGrantsOfABootThatIsOverAreClosed},
 		{"callers without the role are refused", testCallersWithoutTheRoleAreRefused},
 		{"ids that are no ids reach nothing", testIDsThatAreNoIDsReachNothing},
 		{"chown never fails", testChownNeverFails},

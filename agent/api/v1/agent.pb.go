@@ -1983,10 +1983,13 @@ func (x *Usage) GetTotalInodes() int64 {
 }
 
 type SetNodeGoneRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	Gone          bool                   `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`     // false: it is back
-	Fenced        bool                   `protobuf:"varint,3,opt,name=fenced,proto3" json:"fenced,omitempty"` // somebody has made sure that it is switched off (node.kubernetes.io/out-of-service)
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Node   string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Gone   bool                   `protobuf:"varint,2,opt,name=gone,proto3" json:"gone,omitempty"`     // false: it is back
+	Fenced bool                   `protobuf:"varint,3,opt,name=fenced,proto3" json:"fenced,omitempty"` // somebody has made sure that it is switched off (node.kubernetes.io/out-of-service)
+	// Where set, gone must be false: the node has booted since it had this boot id, so that what it was granted then ends. Nothing happens when it
+	// has another one by now, or has been heard of.
+	EndedBootId   string `protobuf:"bytes,4,opt,name=ended_boot_id,json=endedBootId,proto3" json:"ended_boot_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2040,6 +2043,13 @@ func (x *SetNodeGoneRequest) GetFenced() bool {
 		return x.Fenced
 	}
 	return false
+}
+
+func (x *SetNodeGoneRequest) GetEndedBootId() string {
+	if x != nil {
+		return x.EndedBootId
+	}
+	return ""
 }
 
 type SetNodeGoneResponse struct {
@@ -2133,15 +2143,16 @@ type ServerStatus struct {
 	Nodes           []string               `protobuf:"bytes,15,rep,name=nodes,proto3" json:"nodes,omitempty"` // nodes that announce themselves now
 	// Nodes whose connection does not come from a privileged port, so that they mount with noresvport, and any process in
 	// their host network can use what they have open.
-	UnprivilegedNodes []string      `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
-	GrantedNodes      []string      `protobuf:"bytes,40,rep,name=granted_nodes,json=grantedNodes,proto3" json:"granted_nodes,omitempty"` // nodes that hold a grant, whether they announce themselves or not
-	GoneNodes         []string      `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`          // nodes that are refused, as SetNodeGone has said
-	Warnings          []string      `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                             // sentences for a person: what does not keep the server from serving
-	Exports           int32         `protobuf:"varint,21,opt,name=exports,proto3" json:"exports,omitempty"`                              // static exports with something in them
-	Capabilities      *Capabilities `protobuf:"bytes,50,opt,name=capabilities,proto3" json:"capabilities,omitempty"`                     // not set until the server serves for the first time
-	NfsVersion        string        `protobuf:"bytes,51,opt,name=nfs_version,json=nfsVersion,proto3" json:"nfs_version,omitempty"`       // that an external server has agreed to: 4.2 or 4.1; empty for a server of our own
-	ShareOwner        string        `protobuf:"bytes,52,opt,name=share_owner,json=shareOwner,proto3" json:"share_owner,omitempty"`       // who an external server's share belongs to, as the share says, also when it is not ours
-	Filesystem        string        `protobuf:"bytes,53,opt,name=filesystem,proto3" json:"filesystem,omitempty"`                         // type of one that somebody else has made and mounted (xfs, ext4); empty for one that the agent has made
+	UnprivilegedNodes []string          `protobuf:"bytes,16,rep,name=unprivileged_nodes,json=unprivilegedNodes,proto3" json:"unprivileged_nodes,omitempty"`
+	GrantedNodes      []string          `protobuf:"bytes,40,rep,name=granted_nodes,json=grantedNodes,proto3" json:"granted_nodes,omitempty"`                                                                        // nodes that hold a grant, whether they announce themselves or not
+	GoneNodes         []string          `protobuf:"bytes,41,rep,name=gone_nodes,json=goneNodes,proto3" json:"gone_nodes,omitempty"`                                                                                 // nodes that are refused, as SetNodeGone has said
+	SilentBoots       map[string]string `protobuf:"bytes,42,rep,name=silent_boots,json=silentBoots,proto3" json:"silent_boots,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // nodes that hold a grant and have been silent for so long that they count as dead, with the boot id that they had
+	Warnings          []string          `protobuf:"bytes,20,rep,name=warnings,proto3" json:"warnings,omitempty"`                                                                                                    // sentences for a person: what does not keep the server from serving
+	Exports           int32             `protobuf:"varint,21,opt,name=exports,proto3" json:"exports,omitempty"`                                                                                                     // static exports with something in them
+	Capabilities      *Capabilities     `protobuf:"bytes,50,opt,name=capabilities,proto3" json:"capabilities,omitempty"`                                                                                            // not set until the server serves for the first time
+	NfsVersion        string            `protobuf:"bytes,51,opt,name=nfs_version,json=nfsVersion,proto3" json:"nfs_version,omitempty"`                                                                              // that an external server has agreed to: 4.2 or 4.1; empty for a server of our own
+	ShareOwner        string            `protobuf:"bytes,52,opt,name=share_owner,json=shareOwner,proto3" json:"share_owner,omitempty"`                                                                              // who an external server's share belongs to, as the share says, also when it is not ours
+	Filesystem        string            `protobuf:"bytes,53,opt,name=filesystem,proto3" json:"filesystem,omitempty"`                                                                                                // type of one that somebody else has made and mounted (xfs, ext4); empty for one that the agent has made
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
 }
@@ -2298,6 +2309,13 @@ func (x *ServerStatus) GetGrantedNodes() []string {
 func (x *ServerStatus) GetGoneNodes() []string {
 	if x != nil {
 		return x.GoneNodes
+	}
+	return nil
+}
+
+func (x *ServerStatus) GetSilentBoots() map[string]string {
+	if x != nil {
+		return x.SilentBoots
 	}
 	return nil
 }
@@ -2581,13 +2599,14 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"totalBytes\x12\x1f\n" +
 	"\vused_inodes\x18\x03 \x01(\x03R\n" +
 	"usedInodes\x12!\n" +
-	"\ftotal_inodes\x18\x04 \x01(\x03R\vtotalInodes\"T\n" +
+	"\ftotal_inodes\x18\x04 \x01(\x03R\vtotalInodes\"x\n" +
 	"\x12SetNodeGoneRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x12\n" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x16\n" +
-	"\x06fenced\x18\x03 \x01(\bR\x06fenced\"\x15\n" +
+	"\x06fenced\x18\x03 \x01(\bR\x06fenced\x12\"\n" +
+	"\rended_boot_id\x18\x04 \x01(\tR\vendedBootId\"\x15\n" +
 	"\x13SetNodeGoneResponse\"\x12\n" +
-	"\x10GetStatusRequest\"\xc9\x06\n" +
+	"\x10GetStatusRequest\"\xe1\a\n" +
 	"\fServerStatus\x12\x18\n" +
 	"\aserving\x18\x01 \x01(\bR\aserving\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
@@ -2609,7 +2628,8 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x12unprivileged_nodes\x18\x10 \x03(\tR\x11unprivilegedNodes\x12#\n" +
 	"\rgranted_nodes\x18( \x03(\tR\fgrantedNodes\x12\x1d\n" +
 	"\n" +
-	"gone_nodes\x18) \x03(\tR\tgoneNodes\x12\x1a\n" +
+	"gone_nodes\x18) \x03(\tR\tgoneNodes\x12V\n" +
+	"\fsilent_boots\x18* \x03(\v23.nfsoperator.agent.v1.ServerStatus.SilentBootsEntryR\vsilentBoots\x12\x1a\n" +
 	"\bwarnings\x18\x14 \x03(\tR\bwarnings\x12\x18\n" +
 	"\aexports\x18\x15 \x01(\x05R\aexports\x12F\n" +
 	"\fcapabilities\x182 \x01(\v2\".nfsoperator.agent.v1.CapabilitiesR\fcapabilities\x12\x1f\n" +
@@ -2619,7 +2639,10 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"shareOwner\x12\x1e\n" +
 	"\n" +
 	"filesystem\x185 \x01(\tR\n" +
-	"filesystem\"\xaf\x01\n" +
+	"filesystem\x1a>\n" +
+	"\x10SilentBootsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xaf\x01\n" +
 	"\fCapabilities\x12\x14\n" +
 	"\x05quota\x18\x01 \x01(\bR\x05quota\x12\x18\n" +
 	"\areflink\x18\x02 \x01(\bR\areflink\x12\x16\n" +
@@ -2671,7 +2694,7 @@ func file_agent_api_v1_agent_proto_rawDescGZIP() []byte {
 }
 
 var file_agent_api_v1_agent_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
+var file_agent_api_v1_agent_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_agent_api_v1_agent_proto_goTypes = []any{
 	(Squash)(0),                    // 0: nfsoperator.agent.v1.Squash
 	(OnDelete)(0),                  // 1: nfsoperator.agent.v1.OnDelete
@@ -2710,64 +2733,66 @@ var file_agent_api_v1_agent_proto_goTypes = []any{
 	(*GetStatusRequest)(nil),       // 34: nfsoperator.agent.v1.GetStatusRequest
 	(*ServerStatus)(nil),           // 35: nfsoperator.agent.v1.ServerStatus
 	(*Capabilities)(nil),           // 36: nfsoperator.agent.v1.Capabilities
-	(*timestamppb.Timestamp)(nil),  // 37: google.protobuf.Timestamp
+	nil,                            // 37: nfsoperator.agent.v1.ServerStatus.SilentBootsEntry
+	(*timestamppb.Timestamp)(nil),  // 38: google.protobuf.Timestamp
 }
 var file_agent_api_v1_agent_proto_depIdxs = []int32{
 	0,  // 0: nfsoperator.agent.v1.VolumeSpec.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 1: nfsoperator.agent.v1.VolumeSpec.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	2,  // 2: nfsoperator.agent.v1.Volume.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
-	37, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
+	38, // 3: nfsoperator.agent.v1.Volume.created:type_name -> google.protobuf.Timestamp
 	2,  // 4: nfsoperator.agent.v1.CreateVolumeRequest.spec:type_name -> nfsoperator.agent.v1.VolumeSpec
 	0,  // 5: nfsoperator.agent.v1.ModifyVolumeRequest.squash:type_name -> nfsoperator.agent.v1.Squash
 	1,  // 6: nfsoperator.agent.v1.ModifyVolumeRequest.on_delete:type_name -> nfsoperator.agent.v1.OnDelete
 	3,  // 7: nfsoperator.agent.v1.ListVolumesResponse.volumes:type_name -> nfsoperator.agent.v1.Volume
-	37, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
+	38, // 8: nfsoperator.agent.v1.Snapshot.created:type_name -> google.protobuf.Timestamp
 	16, // 9: nfsoperator.agent.v1.ListSnapshotsResponse.snapshots:type_name -> nfsoperator.agent.v1.Snapshot
 	23, // 10: nfsoperator.agent.v1.OpenAccessRequest.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 11: nfsoperator.agent.v1.OpenAccessRequest.grant:type_name -> nfsoperator.agent.v1.Grant
 	23, // 12: nfsoperator.agent.v1.Announcement.client:type_name -> nfsoperator.agent.v1.Client
 	22, // 13: nfsoperator.agent.v1.Announcement.grants:type_name -> nfsoperator.agent.v1.Grant
 	15, // 14: nfsoperator.agent.v1.ServerStatus.capacity:type_name -> nfsoperator.agent.v1.Capacity
-	36, // 15: nfsoperator.agent.v1.ServerStatus.capabilities:type_name -> nfsoperator.agent.v1.Capabilities
-	4,  // 16: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
-	5,  // 17: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
-	7,  // 18: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
-	8,  // 19: nfsoperator.agent.v1.Agent.ModifyVolume:input_type -> nfsoperator.agent.v1.ModifyVolumeRequest
-	9,  // 20: nfsoperator.agent.v1.Agent.ConfirmVolumes:input_type -> nfsoperator.agent.v1.ConfirmVolumesRequest
-	11, // 21: nfsoperator.agent.v1.Agent.GetVolume:input_type -> nfsoperator.agent.v1.GetVolumeRequest
-	12, // 22: nfsoperator.agent.v1.Agent.ListVolumes:input_type -> nfsoperator.agent.v1.ListVolumesRequest
-	14, // 23: nfsoperator.agent.v1.Agent.GetCapacity:input_type -> nfsoperator.agent.v1.GetCapacityRequest
-	17, // 24: nfsoperator.agent.v1.Agent.CreateSnapshot:input_type -> nfsoperator.agent.v1.CreateSnapshotRequest
-	18, // 25: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
-	20, // 26: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
-	24, // 27: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
-	26, // 28: nfsoperator.agent.v1.Agent.SetGroup:input_type -> nfsoperator.agent.v1.SetGroupRequest
-	28, // 29: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
-	30, // 30: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
-	32, // 31: nfsoperator.agent.v1.Agent.SetNodeGone:input_type -> nfsoperator.agent.v1.SetNodeGoneRequest
-	34, // 32: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
-	3,  // 33: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
-	6,  // 34: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
-	3,  // 35: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
-	3,  // 36: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
-	10, // 37: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
-	3,  // 38: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
-	13, // 39: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
-	15, // 40: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
-	16, // 41: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
-	19, // 42: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
-	21, // 43: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
-	25, // 44: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
-	27, // 45: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
-	29, // 46: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
-	31, // 47: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
-	33, // 48: nfsoperator.agent.v1.Agent.SetNodeGone:output_type -> nfsoperator.agent.v1.SetNodeGoneResponse
-	35, // 49: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
-	33, // [33:50] is the sub-list for method output_type
-	16, // [16:33] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	37, // 15: nfsoperator.agent.v1.ServerStatus.silent_boots:type_name -> nfsoperator.agent.v1.ServerStatus.SilentBootsEntry
+	36, // 16: nfsoperator.agent.v1.ServerStatus.capabilities:type_name -> nfsoperator.agent.v1.Capabilities
+	4,  // 17: nfsoperator.agent.v1.Agent.CreateVolume:input_type -> nfsoperator.agent.v1.CreateVolumeRequest
+	5,  // 18: nfsoperator.agent.v1.Agent.DeleteVolume:input_type -> nfsoperator.agent.v1.DeleteVolumeRequest
+	7,  // 19: nfsoperator.agent.v1.Agent.ExpandVolume:input_type -> nfsoperator.agent.v1.ExpandVolumeRequest
+	8,  // 20: nfsoperator.agent.v1.Agent.ModifyVolume:input_type -> nfsoperator.agent.v1.ModifyVolumeRequest
+	9,  // 21: nfsoperator.agent.v1.Agent.ConfirmVolumes:input_type -> nfsoperator.agent.v1.ConfirmVolumesRequest
+	11, // 22: nfsoperator.agent.v1.Agent.GetVolume:input_type -> nfsoperator.agent.v1.GetVolumeRequest
+	12, // 23: nfsoperator.agent.v1.Agent.ListVolumes:input_type -> nfsoperator.agent.v1.ListVolumesRequest
+	14, // 24: nfsoperator.agent.v1.Agent.GetCapacity:input_type -> nfsoperator.agent.v1.GetCapacityRequest
+	17, // 25: nfsoperator.agent.v1.Agent.CreateSnapshot:input_type -> nfsoperator.agent.v1.CreateSnapshotRequest
+	18, // 26: nfsoperator.agent.v1.Agent.DeleteSnapshot:input_type -> nfsoperator.agent.v1.DeleteSnapshotRequest
+	20, // 27: nfsoperator.agent.v1.Agent.ListSnapshots:input_type -> nfsoperator.agent.v1.ListSnapshotsRequest
+	24, // 28: nfsoperator.agent.v1.Agent.OpenAccess:input_type -> nfsoperator.agent.v1.OpenAccessRequest
+	26, // 29: nfsoperator.agent.v1.Agent.SetGroup:input_type -> nfsoperator.agent.v1.SetGroupRequest
+	28, // 30: nfsoperator.agent.v1.Agent.Announce:input_type -> nfsoperator.agent.v1.Announcement
+	30, // 31: nfsoperator.agent.v1.Agent.GetUsage:input_type -> nfsoperator.agent.v1.GetUsageRequest
+	32, // 32: nfsoperator.agent.v1.Agent.SetNodeGone:input_type -> nfsoperator.agent.v1.SetNodeGoneRequest
+	34, // 33: nfsoperator.agent.v1.Agent.GetStatus:input_type -> nfsoperator.agent.v1.GetStatusRequest
+	3,  // 34: nfsoperator.agent.v1.Agent.CreateVolume:output_type -> nfsoperator.agent.v1.Volume
+	6,  // 35: nfsoperator.agent.v1.Agent.DeleteVolume:output_type -> nfsoperator.agent.v1.DeleteVolumeResponse
+	3,  // 36: nfsoperator.agent.v1.Agent.ExpandVolume:output_type -> nfsoperator.agent.v1.Volume
+	3,  // 37: nfsoperator.agent.v1.Agent.ModifyVolume:output_type -> nfsoperator.agent.v1.Volume
+	10, // 38: nfsoperator.agent.v1.Agent.ConfirmVolumes:output_type -> nfsoperator.agent.v1.ConfirmVolumesResponse
+	3,  // 39: nfsoperator.agent.v1.Agent.GetVolume:output_type -> nfsoperator.agent.v1.Volume
+	13, // 40: nfsoperator.agent.v1.Agent.ListVolumes:output_type -> nfsoperator.agent.v1.ListVolumesResponse
+	15, // 41: nfsoperator.agent.v1.Agent.GetCapacity:output_type -> nfsoperator.agent.v1.Capacity
+	16, // 42: nfsoperator.agent.v1.Agent.CreateSnapshot:output_type -> nfsoperator.agent.v1.Snapshot
+	19, // 43: nfsoperator.agent.v1.Agent.DeleteSnapshot:output_type -> nfsoperator.agent.v1.DeleteSnapshotResponse
+	21, // 44: nfsoperator.agent.v1.Agent.ListSnapshots:output_type -> nfsoperator.agent.v1.ListSnapshotsResponse
+	25, // 45: nfsoperator.agent.v1.Agent.OpenAccess:output_type -> nfsoperator.agent.v1.OpenAccessResponse
+	27, // 46: nfsoperator.agent.v1.Agent.SetGroup:output_type -> nfsoperator.agent.v1.SetGroupResponse
+	29, // 47: nfsoperator.agent.v1.Agent.Announce:output_type -> nfsoperator.agent.v1.AnnouncementReply
+	31, // 48: nfsoperator.agent.v1.Agent.GetUsage:output_type -> nfsoperator.agent.v1.Usage
+	33, // 49: nfsoperator.agent.v1.Agent.SetNodeGone:output_type -> nfsoperator.agent.v1.SetNodeGoneResponse
+	35, // 50: nfsoperator.agent.v1.Agent.GetStatus:output_type -> nfsoperator.agent.v1.ServerStatus
+	34, // [34:51] is the sub-list for method output_type
+	17, // [17:34] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_agent_api_v1_agent_proto_init() }
@@ -2786,7 +2811,7 @@ func file_agent_api_v1_agent_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_agent_api_v1_agent_proto_rawDesc), len(file_agent_api_v1_agent_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   35,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

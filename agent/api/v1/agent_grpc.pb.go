@@ -94,7 +94,8 @@ type AgentClient interface {
 	// controller, manager.
 	GetUsage(ctx context.Context, in *GetUsageRequest, opts ...grpc.CallOption) (*Usage, error)
 	// SetNodeGone closes all grants of a node that is gone, and refuses it until it is said to be back: its certificate is
-	// worth nothing meanwhile. FAILED_PRECONDITION while the node announces itself, unless it is fenced. Role: manager.
+	// worth nothing meanwhile. FAILED_PRECONDITION while the node announces itself, unless it is fenced. Or it closes the grants
+	// of a boot that is over. Role: manager.
 	SetNodeGone(ctx context.Context, in *SetNodeGoneRequest, opts ...grpc.CallOption) (*SetNodeGoneResponse, error)
 	// GetStatus says how the server is. Role: manager.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*ServerStatus, error)
@@ -322,7 +323,8 @@ type AgentServer interface {
 	// controller, manager.
 	GetUsage(context.Context, *GetUsageRequest) (*Usage, error)
 	// SetNodeGone closes all grants of a node that is gone, and refuses it until it is said to be back: its certificate is
-	// worth nothing meanwhile. FAILED_PRECONDITION while the node announces itself, unless it is fenced. Role: manager.
+	// worth nothing meanwhile. FAILED_PRECONDITION while the node announces itself, unless it is fenced. Or it closes the grants
+	// of a boot that is over. Role: manager.
 	SetNodeGone(context.Context, *SetNodeGoneRequest) (*SetNodeGoneResponse, error)
 	// GetStatus says how the server is. Role: manager.
 	GetStatus(context.Context, *GetStatusRequest) (*ServerStatus, error)
