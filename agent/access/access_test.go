@@ -295,15 +295,18 @@ func TestANodeIsHeardWhileItsAnnouncementWaitsForTheDisk(t *testing.T) {
 			_, err := f.Announce(n1, Announcement{Generation: 2, Client: Client{BootID: "boot-1"}})
 			done <- err
 		}()
-		for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		deadline := time.After(20 * time.Second)
+		for {
 			f.mu.Lock()
 			alive := f.alive(f.nodes["n1"])
 			f.mu.Unlock()
 			if alive {
 				return nil
 			}
-			if time.Now().After(deadline) {
+			select {
+			case <-deadline:
 				return errors.New("the node is not heard")
+			case <-time.After(time.Millisecond):
 			}
 		}
 	})
