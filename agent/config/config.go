@@ -22,8 +22,8 @@ type Config struct {
 	// Device is the block device that holds the data. It must lie below /dev. Empty where the data lie on a file system that somebody else
 	// has made, and mounted on DataDir.
 	Device string `json:"device,omitempty"`
-	// ServerID is the identity that the agent of this server has found or written on that file system before. One that has another, or
-	// none, is not the one that holds the volumes. Empty where no agent has served yet, and with a Device.
+	// ServerID is the identity that the agent of this server has found or written on its disk before. A disk that has another, or
+	// none, is not the one that holds the volumes. Empty where no agent has served yet.
 	ServerID string `json:"serverID,omitempty"`
 	// LeaseSeconds is the NFSv4 lease (RFC 8881, section 8.3): a client silent for longer loses its locks.
 	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`
@@ -65,8 +65,6 @@ func (c Config) validate() error {
 		return errors.New("dataDir is empty")
 	case c.External != nil:
 		return c.External.validate()
-	case c.Device != "" && c.ServerID != "":
-		return errors.New("serverID is for a file system that is mounted already, and there is a device")
 	case c.LeaseSeconds < 10 || c.LeaseSeconds > 60:
 		return fmt.Errorf("leaseSeconds is %d, must be 10..60", c.LeaseSeconds)
 	case c.GraceSeconds < 15 || c.GraceSeconds > 90:

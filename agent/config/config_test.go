@@ -107,7 +107,6 @@ func TestLoadRefuses(t *testing.T) {
 	for field, change := range map[string]func(*Config){
 		"backend":           func(c *Config) { c.Backend = "" },
 		"shard":             func(c *Config) { c.Shard = -1 },
-		"device":            func(c *Config) { c.ServerID = "nfs-1" },
 		"leaseSeconds":      func(c *Config) { c.LeaseSeconds = 9 },
 		"graceSeconds":      func(c *Config) { c.GraceSeconds = 91 },
 		"silenceSeconds":    func(c *Config) { c.SilenceSeconds = -1 },

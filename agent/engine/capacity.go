@@ -19,7 +19,7 @@ type Capacity struct {
 type Holdings struct {
 	Volumes   int // in service, or being deleted with their data still in place
 	Snapshots int
-	Archived  int // deleted volumes whose data are kept: in the archive, or retained in their place
+	Archived  int // data without a volume: deleted ones that are kept, in the archive or in their place, and what has lost its record
 	Exports   int // static exports with something in them
 }
 
@@ -42,6 +42,11 @@ func (e *Engine) Holdings() (Holdings, error) {
 		return Holdings{}, err
 	}
 	h.Archived += len(archive)
+	orphans, err := e.orphans()
+	if err != nil {
+		return Holdings{}, err
+	}
+	h.Archived += len(orphans)
 	h.Exports = e.exportsWithData()
 	return h, nil
 }

@@ -480,6 +480,22 @@ func TestRetainedAndHalfDeletedVolumesAreHeld(t *testing.T) {
 	}
 }
 
+// Where xfs_repair has moved records to lost+found, the data are still there.
+func TestDataWithoutARecordAreHeld(t *testing.T) {
+	f := newFixture(t)
+	if err := os.Mkdir(f.Store.VolumeDir(store.ID("lost")), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	making := f.create(request("making", gib))
+	making.State = store.StateCreating
+	if err := f.Store.PutVolume(making); err != nil {
+		t.Fatal(err)
+	}
+	if h, err := f.Holdings(); err != nil || h != (Holdings{Archived: 1}) {
+		t.Errorf("holds %+v, %v", h, err)
+	}
+}
+
 func TestACutOffDeleteThatRetainsIsNotHandedOutAgain(t *testing.T) {
 	f := newFixture(t)
 	r := request("pvc-1", gib)

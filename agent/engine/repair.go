@@ -119,17 +119,27 @@ func (e *Engine) clearTmp() error {
 	return nil
 }
 
-// reportOrphans reports directories without a record. They may be what an administrator put there, or the data of a record
-// that was lost: nothing is removed.
+// reportOrphans reports directories without a record: nothing is removed.
 func (e *Engine) reportOrphans() error {
-	entries, err := os.ReadDir(filepath.Dir(e.Store.VolumeDir("x")))
-	if err != nil {
-		return err
+	orphans, err := e.orphans()
+	for _, name := range orphans {
+		e.Log.Info("A directory among the volumes has no record", "name", name)
 	}
+	return err
+}
+
+// orphans are directories among the volumes without a record. They may be what an administrator put there, or the data of a record that
+// was lost. A volume's record is there before its directory, and after it.
+func (e *Engine) orphans() (names []string, err error) {
+	entries, err := os.ReadDir(filepath.Dir(e.Store.VolumeDir("x")))
 	for _, entry := range entries {
-		if _, ok := e.Store.Volume(entry.Name()); !ok {
-			e.Log.Info("A directory among the volumes has no record", "name", entry.Name())
+		name := entry.Name()
+		if _, ok := e.Store.Volume(name); ok {
+			continue
+		}
+		if _, err := os.Lstat(e.Store.VolumeDir(name)); !errors.Is(err, os.ErrNotExist) { // else it was deleted meanwhile
+			names = append(names, name)
 		}
 	}
-	return nil
+	return names, err
 }

@@ -82,7 +82,10 @@ func (s *Server) tryDisk(ctx context.Context) (*disk, error) {
 		return nil, conditionError{agentv1.ReasonMountFailed, err}
 	}
 	mounted := time.Now()
-	d, err := s.useMounted(first)
+	var d *disk
+	if err = s.checkServerID(dir); err == nil {
+		d, err = s.useMounted(first)
+	}
 	if err != nil {
 		return nil, errors.Join(err, xfs.Unmount(dir))
 	}
@@ -96,10 +99,13 @@ func (s *Server) prepare(ctx context.Context, device string) (store.Init, error)
 	if err != nil {
 		return store.Init{}, conditionError{agentv1.ReasonDeviceUnavailable, err}
 	}
+	if err := checkDevice(device, s.Config.ServerID, found); err != nil {
+		return store.Init{}, err
+	}
 	var options string
 	switch found.Kind {
 	case xfs.Ours:
-		return store.Init{FilesystemID: found.UUID}, nil
+		return initOf(found, ""), nil
 	case xfs.Foreign:
 		return store.Init{}, conditionError{agentv1.ReasonDeviceNotBlank, fmt.Errorf("%s holds %s; wipe it if it may be used (wipefs --all, or blkdiscard)", device, found.Found)}
 	case xfs.Blank, xfs.Unfinished:
@@ -115,7 +121,37 @@ func (s *Server) prepare(ctx context.Context, device string) (store.Init, error)
 	if found, err = xfs.Inspect(ctx, device); err != nil {
 		return store.Init{}, conditionError{agentv1.ReasonDeviceUnavailable, err}
 	}
-	return store.Init{FilesystemID: found.UUID, MkfsOptions: options}, nil
+	return initOf(found, options), nil
+}
+
+func initOf(found xfs.Content, options string) store.Init {
+	return store.Init{ServerID: store.ServerIDOf(found.UUID), FilesystemID: found.UUID, MkfsOptions: options}
+}
+
+// checkDevice refuses a device that is not the one that has the volumes. One that looks blank most of all: a file system whose first
+// bytes were overwritten can be repaired, and one that was formatted anew cannot.
+func checkDevice(device, wanted string, found xfs.Content) error {
+	if wanted == "" {
+		return nil
+	}
+	holds := ""
+	switch found.Kind {
+	case xfs.Blank:
+		holds = "is blank at its start and its end"
+	case xfs.Unfinished:
+		holds = "holds a file system of ours that was never finished"
+	case xfs.Foreign:
+		holds = "holds " + found.Found
+	case xfs.Ours:
+		id := store.ServerIDOf(found.UUID)
+		if id == wanted {
+			return nil
+		}
+		holds = "is the disk of server " + id
+	}
+	return conditionError{agentv1.ReasonDiskChanged, fmt.Errorf("%s %s, but the volumes lie on server %s: has the disk been replaced, overwritten or "+
+		"swapped with another? Nothing is written to it. Put the right disk back, or repair this one (xfs_repair); docs/backends.md says how to begin with another one "+
+		"if it is lost for good", device, holds, wanted)}
 }
 
 func (s *Server) useMounted(first store.Init) (*disk, error) {

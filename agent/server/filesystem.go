@@ -55,20 +55,26 @@ func (s *Server) tryMounted() (*disk, error) {
 }
 
 // checkServerID refuses a file system that is not the one that has the volumes: an empty one most of all, which is what lies below a
-// mount that is missing on the node.
+// mount that is missing on the node. Nothing is written to it before.
 func (s *Server) checkServerID(dir string) error {
 	found, exists, err := store.Identify(dir)
-	wanted := s.Config.ServerID
+	wanted, reason := s.Config.ServerID, agentv1.ReasonFilesystemChanged
+	if s.Config.Device != "" {
+		reason = agentv1.ReasonDiskChanged
+	}
 	switch {
-	case errors.Is(err, store.ErrForeign) || errors.Is(err, store.ErrNewerFormat) || err == nil && wanted == "":
+	case errors.Is(err, store.ErrNewerFormat) || wanted == "" && (err == nil || errors.Is(err, store.ErrForeign)):
 		return nil // what useMounted says of it
+	case errors.Is(err, store.ErrForeign):
+		return conditionError{reason, fmt.Errorf("%w, and no record of a server, but the volumes lie on server %s: is it the right disk, and "+
+			"has xfs_repair moved %s/.nfs-operator to lost+found?", err, wanted, dir)}
 	case err != nil:
 		return err
 	case !exists:
-		return conditionError{agentv1.ReasonFilesystemChanged, fmt.Errorf("the file system is empty, but the volumes lie on server %s: is the disk mounted "+
+		return conditionError{reason, fmt.Errorf("the file system is empty, but the volumes lie on server %s: is the disk mounted "+
 			"where the PersistentVolume says?", wanted)}
 	case found.ServerID != wanted:
-		return conditionError{agentv1.ReasonFilesystemChanged, fmt.Errorf("the file system is that of server %s, but the volumes lie on server %s: "+
+		return conditionError{reason, fmt.Errorf("the file system is that of server %s, but the volumes lie on server %s: "+
 			"has the PersistentVolume, or what is mounted where it says, been replaced? Mount the disk that was there", found.ServerID, wanted)}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
@@ -28,11 +29,48 @@ func TestIdentityOfAMountedFilesystem(t *testing.T) {
 		"of another server":         {ours, "nfs-another", agentv1.ReasonFilesystemChanged},
 		"the right one":             {ours, id, ""},
 		"the manager has forgotten": {ours, "", ""},
-		"what others have, is told": {foreign, id, ""}, // by useMounted
+		"no record, but data":       {foreign, id, agentv1.ReasonFilesystemChanged},
+		"what others have, is told": {foreign, "", ""}, // by useMounted
 	} {
 		err := (&Server{Options: Options{Config: config.Config{ServerID: test.wanted}}}).checkServerID(test.dir)
 		var c conditionError
 		if errors.As(err, &c) != (test.reason != "") || c.reason != test.reason {
+			t.Errorf("%s: %v", name, err)
+		}
+		err = (&Server{Options: Options{Config: config.Config{ServerID: test.wanted, Device: "/dev/sdx"}}}).checkServerID(test.dir)
+		if c = (conditionError{}); errors.As(err, &c) != (test.reason != "") || c.reason != strings.Replace(test.reason, "Filesystem", "Disk", 1) {
+			t.Errorf("%s, on a device: %v", name, err)
+		}
+	}
+}
+
+// TestIdentityOfADevice: where volumes are known to lie on a server, a device is refused before anything is written unless it is that server's.
+func TestIdentityOfADevice(t *testing.T) {
+	const uuid, other = "01234567-89ab-cdef-0123-456789abcdef", "f1234567-89ab-cdef-0123-456789abcdef"
+	id := store.ServerIDOf(uuid)
+	for name, test := range map[string]struct {
+		wanted string
+		found  xfs.Content
+		says   string
+	}{
+		"blank":                   {"", xfs.Content{Kind: xfs.Blank}, ""},
+		"unfinished":              {"", xfs.Content{Kind: xfs.Unfinished}, ""},
+		"adopted":                 {"", xfs.Content{Kind: xfs.Ours, UUID: uuid}, ""},
+		"the right one":           {id, xfs.Content{Kind: xfs.Ours, UUID: uuid}, ""},
+		"blank, was not":          {id, xfs.Content{Kind: xfs.Blank}, "is blank"},
+		"unfinished, was not":     {id, xfs.Content{Kind: xfs.Unfinished}, "never finished"},
+		"of another server":       {id, xfs.Content{Kind: xfs.Ours, UUID: other}, "the disk of server " + store.ServerIDOf(other)},
+		"overwritten, not by us":  {id, xfs.Content{Kind: xfs.Foreign, Found: "ext4 file system"}, "holds ext4 file system"},
+		"without a UUID, was not": {id, xfs.Content{Kind: xfs.Ours}, "the disk of server"},
+	} {
+		err := checkDevice("/dev/sdx", test.wanted, test.found)
+		var c conditionError
+		switch {
+		case test.says == "":
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		case !errors.As(err, &c) || c.reason != agentv1.ReasonDiskChanged || !strings.Contains(err.Error(), test.says) || !strings.Contains(err.Error(), id):
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -1,9 +1,12 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 )
 
 // ErrOwned means that a share belongs to somebody else.
@@ -23,6 +26,19 @@ func Identify(root string) (s Server, found bool, err error) {
 		return Server{}, false, fmt.Errorf("read the record of the server: %w", err)
 	}
 	return s, true, nil
+}
+
+const serverIDBytes = 10
+
+func encodeServerID(b [serverIDBytes]byte) string {
+	return "nfs-" + strings.ToLower(base32.StdEncoding.EncodeToString(b[:]))
+}
+
+// ServerIDOf is the identity of a server on a file system that is made for it alone, by that one's UUID: whose it is can be told from its
+// superblock then, without mounting it.
+func ServerIDOf(filesystemID string) string {
+	sum := sha256.Sum256([]byte(filesystemID))
+	return encodeServerID([serverIDBytes]byte(sum[:serverIDBytes]))
 }
 
 // Claim makes sure that the share belongs to an owner: that it says so, or that it names the one from whom it is taken over. Else it is

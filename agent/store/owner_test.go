@@ -54,6 +54,24 @@ func TestShareWithoutOwnerIsNobodys(t *testing.T) {
 	}
 }
 
+// Whose a disk is can be told from its superblock.
+func TestIdentityByFilesystem(t *testing.T) {
+	id := ServerIDOf("01234567-89ab-cdef-0123-456789abcdef")
+	if again, other := ServerIDOf("01234567-89ab-cdef-0123-456789abcdef"), ServerIDOf("f1234567-89ab-cdef-0123-456789abcdef"); id != again || id == other {
+		t.Errorf("%s, %s, and of another %s", id, again, other)
+	}
+	root := t.TempDir()
+	if _, err := Open(root, Init{ServerID: id}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := Identify(root); err != nil || got.ServerID != id {
+		t.Errorf("recorded %q, %v", got.ServerID, err)
+	}
+	if random := openStore(t, t.TempDir()).Server().ServerID; random == "" || len(random) != len(id) {
+		t.Errorf("a random one is %q", random)
+	}
+}
+
 func TestShareWithOthersDataIsForeign(t *testing.T) {
 	root := t.TempDir()
 	if err := os.Mkdir(filepath.Join(root, "homes"), 0o700); err != nil {

@@ -2,14 +2,12 @@ package store
 
 import (
 	"crypto/rand"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 )
 
@@ -37,6 +35,7 @@ type Store struct {
 
 // Init says how a disk begins that holds no record yet.
 type Init struct {
+	ServerID     string // a random one is made where it is empty
 	FilesystemID string // UUID
 	MkfsOptions  string
 	Owner        string // of an external server's share; empty for a disk
@@ -102,13 +101,17 @@ func (s *Store) initialize(first Init) error {
 	if err := checkEmpty(s.Root); err != nil {
 		return err
 	}
-	random := make([]byte, 10)
-	if _, err := rand.Read(random); err != nil {
-		return fmt.Errorf("make server id: %w", err)
+	id := first.ServerID
+	if id == "" {
+		var random [serverIDBytes]byte
+		if _, err := rand.Read(random[:]); err != nil {
+			return fmt.Errorf("make server id: %w", err)
+		}
+		id = encodeServerID(random)
 	}
 	s.server = Server{
 		FormatVersion: FormatVersion,
-		ServerID:      "nfs-" + strings.ToLower(base32.StdEncoding.EncodeToString(random)),
+		ServerID:      id,
 		FilesystemID:  first.FilesystemID,
 		MkfsOptions:   first.MkfsOptions,
 		Owner:         first.Owner,

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -386,6 +387,25 @@ func TestServerThatFailsFromItsFirstStart(t *testing.T) {
 			w.Expect(w.backendGone()).To(Equal(test.gone))
 		})
 	}
+}
+
+// A status can be restored from a backup that was made during a deletion.
+func TestFormerDeletionReleasesNothing(t *testing.T) {
+	w := newWorld(t)
+	w.create(nil)
+	w.ready(1)
+	b := w.backend()
+	apimeta.SetStatusCondition(&b.Status.Conditions, metav1.Condition{
+		Type: v1alpha1.ConditionReleased, Status: metav1.ConditionTrue, Reason: reasonReleased, Message: "of a backup",
+	})
+	w.Expect(w.c.Status().Update(t.Context(), b)).To(Succeed())
+	w.pass()
+	w.Expect(apimeta.FindStatusCondition(w.backend().Status.Conditions, v1alpha1.ConditionReleased)).To(BeNil())
+	w.agents.status = nil // which would count as stopped by us
+	w.delete()
+	w.settle()
+	w.Expect(w.backendGone()).To(BeFalse())
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonDeletionBlocked))
 }
 
 func TestPausedDeletionWaits(t *testing.T) {

@@ -94,6 +94,9 @@ func (r *Reconciler) applyDisk(ctx context.Context, shard *shardState) error {
 			return err
 		}
 	}
+	if err := r.forget(ctx, shard); err != nil {
+		return err
+	}
 	if err := r.freeForClaim(ctx, shard); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func TestAgentsReasons(t *testing.T) {
 			"DeviceUnavailable", "MountFailed", "DiskFailed", "GaneshaFailed", "ShareUnreachable", "ShareLocked", "ShareFailed",
 		},
 		agentv1.NeedsPerson: {
-			"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed",
+			"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", "DiskChanged",
 			"FilesystemShared", "FilesystemUnsupported", "FilesystemNotEmpty", "FilesystemChanged",
 			"ShareRefused", "SharePathMissing", "ShareOptions", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned", "ShareChanged",
 		},

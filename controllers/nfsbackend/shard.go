@@ -16,7 +16,7 @@ import (
 
 // shardState is one server: what is wanted of it, and what it is.
 type shardState struct {
-	// Shard is what the builders take; set by observe, ServerID and InUse by askAgents.
+	// Shard is what the builders take; set by observe, ServerID, DiskID and InUse by askAgents.
 	server.Shard
 	// volume is the disk's PersistentVolume, nil until the claim is bound; set by observe.
 	volume *corev1.PersistentVolume
@@ -40,8 +40,10 @@ type shardState struct {
 	abandoned bool
 	// last is the status that was written before.
 	last v1alpha1.ShardStatus
-	// mistaken is true for an agent that serves another share than the one that has the volumes; set by askAgents.
+	// mistaken is true for an agent that serves another disk or share than the one that has the volumes; set by askAgents.
 	mistaken bool
+	// forgotten is the identity of a disk that a person has given up, empty when there is none; set by askAgents.
+	forgotten string
 	// outdated is whether the pod is not what the StatefulSet's template says; set by checkTemplate.
 	outdated bool
 }
@@ -138,24 +140,6 @@ func (s *scope) inUse() (bool, reason) {
 		}
 	}
 	return used, found
-}
-
-// noteServerID: a status can be lost with its custom resource, the note on the claim with the claim only.
-func noteServerID(shard *shardState) {
-	if shard.External() {
-		noteShare(shard)
-		return
-	}
-	shard.ServerID = shard.agent.GetServerId()
-	if shard.ServerID != "" {
-		return
-	}
-	if shard.Claim != nil {
-		shard.ServerID = orElse(shard.Claim.Annotations[meta.AnnotationServerID], shard.last.ServerID)
-	}
-	if disk := cmp.Or(shard.volume, shard.Adopted); shard.ServerID == "" && disk != nil {
-		shard.ServerID = disk.Annotations[meta.AnnotationServerID]
-	}
 }
 
 // failsFromStart tells whether the server's container has ended with an error, and is not up.

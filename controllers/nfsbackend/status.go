@@ -85,8 +85,11 @@ func summarize(s *scope, err error) {
 	if !s.external() {
 		setUnprivileged(s, set)
 	}
-	if s.judged {
+	switch {
+	case s.judged:
 		setDeletion(s, set)
+	case !deleting: // one of a former deletion, which came with a backup's status, would let the next one go on unasked
+		apimeta.RemoveStatusCondition(set.Conditions, v1alpha1.ConditionReleased)
 	}
 	setPaused(s, set)
 	setReady(s, set, err)
@@ -203,7 +206,7 @@ func setShards(s *scope) {
 func shardStatus(shard *shardState) v1alpha1.ShardStatus {
 	status := shard.last
 	status.Serving = shard.serving()
-	status.ServerID = orElse(shard.ServerID, status.ServerID) // the claim may know it when the status was lost
+	status.ServerID = shard.ServerID
 	status.Address = shard.Address
 	why := deref(shard.ailment())
 	status.Reason, status.Message = why.word, truncate(why.sentence)

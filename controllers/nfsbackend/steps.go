@@ -39,6 +39,7 @@ func (r *Reconciler) observe(ctx context.Context, s *scope) (*ctrl.Result, error
 			Shard: server.Shard{Backend: s.backend, Number: number, Namespace: r.Namespace, Image: r.Image},
 			last:  lastStatus(s.before, number),
 		}
+		shard.ServerID = shard.last.ServerID
 		if err := r.observeShard(ctx, shard); err != nil {
 			return nil, err
 		}
@@ -235,7 +236,7 @@ func (r *Reconciler) applyShard(ctx context.Context, shard *shardState) error {
 	case shard.External():
 		return r.applyDeployment(ctx, shard)
 	}
-	return r.applyStatefulSet(ctx, shard)
+	return errors.Join(r.applyStatefulSet(ctx, shard), r.beginAnew(ctx, shard))
 }
 
 func (r *Reconciler) applyConfig(ctx context.Context, shard *shardState) error {

@@ -4,6 +4,10 @@ package agent
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -11,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
@@ -117,6 +123,116 @@ func TestAnInterruptedFormatIsMadeAnew(t *testing.T) {
 		t.Fatalf("inspected as %+v, %v", got, err)
 	}
 	h.Start(t, h.Config(host.DiskSmall)).WaitServing(t)
+}
+
+// TestADiskThatIsNotTheRightOneIsLeftAlone: where volumes are known to lie on a server, no disk but its own is used, formatted or even
+// mounted. When the right one is back, the agent goes on.
+func TestADiskThatIsNotTheRightOneIsLeftAlone(t *testing.T) {
+	h := host.New(t)
+	host.Wipe(t, host.DiskSmall)
+	a := h.Start(t, h.Config(host.DiskSmall))
+	a.WaitServing(t)
+	v := create(t, h.Controller(t), "pvc-1", 16*mib)
+	id := statusOf(t, h).GetServerId()
+	a.Stop(t)
+	for name, test := range map[string]struct {
+		spoil        func(head []byte)
+		wanted, says string
+		kind         xfs.Kind
+	}{
+		"overwritten at its start":   {func(head []byte) { clear(head) }, id, "is blank at its start", xfs.Blank},
+		"marked as never finished":   {func(head []byte) { head[126] = 1 }, id, "never finished", xfs.Unfinished}, // sb_inprogress
+		"the disk of another server": {func([]byte) {}, "nfs-another", "is the disk of server " + id, xfs.Ours},
+	} {
+		t.Run(name, func(t *testing.T) {
+			whole := head(t, host.DiskSmall)
+			spoiled := []byte(whole)
+			test.spoil(spoiled)
+			setHead(t, host.DiskSmall, string(spoiled))
+			if got, err := xfs.Inspect(context.Background(), host.DiskSmall); err != nil || got.Kind != test.kind {
+				t.Fatalf("inspected as %+v, %v", got, err)
+			}
+			before := sumOf(t, host.DiskSmall)
+			c := h.Config(host.DiskSmall)
+			c.ServerID = test.wanted
+			a := h.Start(t, c)
+			wantReason(t, a, "DiskChanged", test.says)
+			if st := statusOf(t, h); st.GetServing() || st.GetServerId() != "" || !strings.Contains(st.GetMessage(), test.wanted) {
+				t.Errorf("status %v", st)
+			}
+			if sumOf(t, host.DiskSmall) != before {
+				t.Fatal("the disk was changed")
+			}
+			setHead(t, host.DiskSmall, whole)
+			if test.wanted == id {
+				a.WaitServing(t)
+				if st := statusOf(t, h); st.GetServerId() != id || st.GetVolumes() != 1 {
+					t.Errorf("status %v", st)
+				}
+			}
+			a.Stop(t)
+		})
+	}
+	testLostRecords(t, h, id, v.GetId())
+}
+
+// testLostRecords: the disk is the right one, and xfs_repair has moved the records away.
+func testLostRecords(t *testing.T, h *host.Host, id, volume string) {
+	t.Helper()
+	dir := t.TempDir()
+	if err := unix.Mount(host.DiskSmall, dir, "xfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	err := errors.Join(os.Mkdir(filepath.Join(dir, "lost+found"), 0o700), os.Rename(filepath.Join(dir, ".nfs-operator"), filepath.Join(dir, "lost+found/133")))
+	if err = errors.Join(err, unix.Unmount(dir, 0)); err != nil {
+		t.Fatal(err)
+	}
+	c := h.Config(host.DiskSmall)
+	c.ServerID = id
+	a := h.Start(t, c)
+	wantReason(t, a, "DiskChanged", "lost+found")
+	if _, err := os.Stat(filepath.Join(h.DataDir(), "volumes")); err == nil {
+		t.Error("the disk is still mounted")
+	}
+	if err := unix.Mount(host.DiskSmall, dir, "xfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	err = os.Rename(filepath.Join(dir, "lost+found/133"), filepath.Join(dir, ".nfs-operator"))
+	if err = errors.Join(err, unix.Unmount(dir, 0)); err != nil {
+		t.Fatal(err)
+	}
+	a.WaitServing(t)
+	got, err := h.Controller(t).GetVolume(within(t, 60*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Name{Name: "pvc-1"}})
+	if err != nil || got.GetId() != volume {
+		t.Errorf("volume %v, %v", got, err)
+	}
+}
+
+func setHead(t *testing.T, device, text string) {
+	t.Helper()
+	f, err := os.OpenFile(device, os.O_WRONLY|os.O_SYNC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte(text), 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// sumOf is a checksum of all bytes of a device.
+func sumOf(t *testing.T, device string) string {
+	t.Helper()
+	f, err := os.Open(device)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		t.Fatal(err)
+	}
+	return hex.EncodeToString(sum.Sum(nil))
 }
 
 func TestACleanStopUnmountsAndADiskServesAgain(t *testing.T) {

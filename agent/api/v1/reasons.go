@@ -13,6 +13,7 @@ const (
 	ReasonDiskFailed        = "DiskFailed"
 	ReasonNewerFormat       = "NewerFormat"
 	ReasonHandleWouldChange = "HandleWouldChange"
+	ReasonDiskChanged       = "DiskChanged"
 	ReasonRepairFailed      = "RepairFailed"
 	ReasonGaneshaStarting   = "GaneshaStarting"
 	ReasonGaneshaFailed     = "GaneshaFailed"
@@ -57,7 +58,7 @@ var Attentions = map[string]Attention{
 	ReasonShareUnreachable: Watch, ReasonShareLocked: Watch, ReasonShareFailed: Watch,
 
 	ReasonDeviceNotBlank: NeedsPerson, ReasonDeviceTooSmall: NeedsPerson, ReasonFormatFailed: NeedsPerson, ReasonNewerFormat: NeedsPerson,
-	ReasonHandleWouldChange: NeedsPerson, ReasonRepairFailed: NeedsPerson,
+	ReasonHandleWouldChange: NeedsPerson, ReasonRepairFailed: NeedsPerson, ReasonDiskChanged: NeedsPerson,
 	ReasonFilesystemShared: NeedsPerson, ReasonFilesystemUnsupported: NeedsPerson, ReasonFilesystemNotEmpty: NeedsPerson, ReasonFilesystemChanged: NeedsPerson,
 	ReasonShareRefused: NeedsPerson, ReasonSharePathMissing: NeedsPerson, ReasonShareOptions: NeedsPerson, ReasonShareReadOnly: NeedsPerson,
 	ReasonShareRootSquashed: NeedsPerson, ReasonShareIDMapping: NeedsPerson, ReasonShareNotEmpty: NeedsPerson, ReasonShareOwned: NeedsPerson,

@@ -18,9 +18,12 @@ const (
 	AnnotationAccount = "storage.nfs-operator.io/service-account-uid"
 	// AnnotationReclaimPolicy notes on a disk's PersistentVolume the reclaim policy that it came with.
 	AnnotationReclaimPolicy = "storage.nfs-operator.io/former-reclaim-policy"
-	// AnnotationServerID notes on a disk's claim the identity of the server whose data lie on it. Without it nothing
-	// was ever written there by an agent that this operator has seen.
+	// AnnotationServerID notes on a disk's claim the identity of the server whose data lie on it, and on its PersistentVolume the one that
+	// an agent has found there. Without it nothing was ever written there by an agent that this operator has seen.
 	AnnotationServerID = "storage.nfs-operator.io/server-id"
+	// AnnotationGiveUpServer on an NFSBackend names the identity of a server whose disk, and the volumes on it, are lost for good: the
+	// disk that is there in its place may be used.
+	AnnotationGiveUpServer = "storage.nfs-operator.io/give-up-server"
 	// AnnotationTakeOverShare on an external NFSBackend names the owner from whom its share is to be taken over.
 	AnnotationTakeOverShare = "storage.nfs-operator.io/take-over-share"
 	// AnnotationPaused on a custom resource leaves its operands alone until it is taken off.

@@ -90,8 +90,8 @@ func ProtectedVolume(s Shard, volume *corev1.PersistentVolume) *corev1ac.Persist
 		WithLabels(s.Labels()).
 		WithAnnotations(map[string]string{meta.AnnotationReclaimPolicy: string(FormerPolicy(volume))}).
 		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(corev1.PersistentVolumeReclaimRetain))
-	if s.ServerID != "" {
-		protected.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})
+	if s.DiskID != "" {
+		protected.WithAnnotations(map[string]string{meta.AnnotationServerID: s.DiskID})
 	}
 	return protected
 }
@@ -103,10 +103,10 @@ func ReleasedVolume(volume *corev1.PersistentVolume) *corev1ac.PersistentVolumeA
 		WithSpec(corev1ac.PersistentVolumeSpec().WithPersistentVolumeReclaimPolicy(FormerPolicy(volume)))
 }
 
-// MadeFor tells whether a disk was provisioned for this very claim, so that nothing can have been on it before.
+// MadeFor tells whether a disk was provisioned for this very claim, and from nothing, so that nothing can have been on it before.
 func MadeFor(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentVolume) bool {
 	_, provisioned := volume.Annotations[annotationProvisionedBy]
-	return provisioned && volume.Spec.ClaimRef != nil && volume.Spec.ClaimRef.UID == claim.UID &&
+	return provisioned && claim.Spec.DataSource == nil && claim.Spec.DataSourceRef == nil && volume.Spec.ClaimRef != nil && volume.Spec.ClaimRef.UID == claim.UID &&
 		!volume.CreationTimestamp.Before(&claim.CreationTimestamp)
 }
 

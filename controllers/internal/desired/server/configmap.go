@@ -75,9 +75,8 @@ func agentConfig(s Shard) (string, error) {
 		c.External = externalConfig(s)
 	} else {
 		server := s.Backend.Spec.Server
-		if s.Mounted() {
-			c.ServerID = s.ServerID
-		} else {
+		c.ServerID = s.ServerID
+		if !s.Mounted() {
 			c.Device = names.DataDevice
 		}
 		c.LeaseSeconds, c.GraceSeconds = server.LeaseSeconds, server.GraceSeconds

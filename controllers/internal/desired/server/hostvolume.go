@@ -33,8 +33,8 @@ func HostVolume(s Shard) *corev1ac.PersistentVolumeApplyConfiguration {
 			WithClaimRef(corev1ac.ObjectReference().
 				WithAPIVersion("v1").WithKind("PersistentVolumeClaim").
 				WithNamespace(s.Namespace).WithName(s.ClaimName())))
-	if s.ServerID != "" {
-		volume.WithAnnotations(map[string]string{meta.AnnotationServerID: s.ServerID})
+	if s.DiskID != "" {
+		volume.WithAnnotations(map[string]string{meta.AnnotationServerID: s.DiskID})
 	}
 	return volume
 }

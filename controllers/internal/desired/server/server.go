@@ -30,8 +30,10 @@ type Shard struct {
 	KeepSize bool
 	// Hostname is the value of the label kubernetes.io/hostname of the node that has the device, for storage.hosts.
 	Hostname string
-	// ServerID is the identity of the server on the disk, as its agent said; empty until one has.
+	// ServerID is the identity of the server on whose disk the volumes lie, as its agent once said; empty until one has.
 	ServerID string
+	// DiskID is the identity that an agent has found on the disk that is there now; empty where none has looked at it.
+	DiskID string
 	// Address is the ClusterIP that clients may have mounted from, empty when there never was one.
 	Address string
 	// InUse is whether the operands must not be deleted.

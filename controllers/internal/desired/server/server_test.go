@@ -57,16 +57,66 @@ func TestTheDiskDecidesItsMode(t *testing.T) {
 	}
 }
 
-// TestIdentityOfAMountedDiskRestartsNothing: it is known only after the first start.
-func TestIdentityOfAMountedDiskRestartsNothing(t *testing.T) {
-	s := mountedShard()
-	before, err := TemplateHash(s)
-	if err != nil {
+// TestIdentityOfADiskRestartsNothing: it is known only after the first start.
+func TestIdentityOfADiskRestartsNothing(t *testing.T) {
+	for _, s := range []Shard{testShard(), mountedShard()} {
+		before, err := TemplateHash(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.ServerID = "nfs-1"
+		if after, err := TemplateHash(s); err != nil || after != before {
+			t.Errorf("%s became %s, %v", before, after, err)
+		}
+	}
+}
+
+// load is what the agent does with its configuration.
+func load(t *testing.T, text string) (config.Config, error) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return config.Load(file)
+}
+
+func TestNothingIsKnownOfADiskThatWasNotMadeFromNothing(t *testing.T) {
+	snapshot := &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "yesterday"}
+	for name, test := range map[string]struct {
+		change func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume)
+		want   bool
+	}{
+		"provisioned":       {func(*corev1.PersistentVolumeClaim, *corev1.PersistentVolume) {}, true},
+		"made by hand":      {func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { v.Annotations = nil }, false},
+		"for another claim": {func(_ *corev1.PersistentVolumeClaim, v *corev1.PersistentVolume) { v.Spec.ClaimRef.UID = "2" }, false},
+		"from a snapshot":   {func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) { c.Spec.DataSource = snapshot }, false},
+		"from something else": {func(c *corev1.PersistentVolumeClaim, _ *corev1.PersistentVolume) {
+			c.Spec.DataSourceRef = &corev1.TypedObjectReference{Kind: "Backup"}
+		}, false},
+	} {
+		claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{UID: "1"}}
+		volume := &corev1.PersistentVolume{
+			ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{annotationProvisionedBy: "disks.example.org"}},
+			Spec:       corev1.PersistentVolumeSpec{ClaimRef: &corev1.ObjectReference{UID: "1"}},
+		}
+		test.change(claim, volume)
+		if got := MadeFor(claim, volume); got != test.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// TestNoteOnADiskIsWhatWasFoundThere: what the server should have says nothing of the disk that it was given.
+func TestNoteOnADiskIsWhatWasFoundThere(t *testing.T) {
+	s := testShard()
 	s.ServerID = "nfs-1"
-	if after, err := TemplateHash(s); err != nil || after != before {
-		t.Errorf("%s became %s, %v", before, after, err)
+	if _, noted := ProtectedVolume(s, testVolume()).Annotations[meta.AnnotationServerID]; noted {
+		t.Error("a disk that nobody has looked at has an identity")
+	}
+	s.Backend.Spec.Server.Storage = v1alpha1.ServerStorage{Hosts: []v1alpha1.HostDevice{{Node: "metal-1", Device: "/dev/sdb"}}}
+	if _, noted := HostVolume(s).Annotations[meta.AnnotationServerID]; noted {
+		t.Error("a device that nobody has looked at has an identity")
 	}
 }
 
@@ -86,10 +136,17 @@ func TestGolden(t *testing.T) {
 	golden.Equal(t, "claim", Claim(s))
 	golden.Equal(t, "disruptionbudget", DisruptionBudget("shared", s.Namespace))
 
-	s.InUse, s.ServerID, s.Address = true, "0123456789abcdef", "10.96.0.7"
+	s.InUse, s.ServerID, s.DiskID, s.Address = true, "0123456789abcdef", "0123456789abcdef", "10.96.0.7"
 	golden.Equal(t, "service-in-use", Service(s))
 	golden.Equal(t, "claim-in-use", Claim(s))
 	golden.Equal(t, "volume-protected", ProtectedVolume(s, testVolume()))
+	if config, err = ConfigMap(s); err != nil {
+		t.Fatal(err)
+	}
+	golden.Equal(t, "configmap-in-use", config)
+	if c, err := load(t, config.Data[names.KeyAgentConfig]); err != nil || c.Device == "" || c.ServerID != s.ServerID {
+		t.Errorf("the agent reads %+v, %v", c, err)
+	}
 
 	mounted := mountedShard()
 	mounted.ServerID = s.ServerID
@@ -165,11 +222,7 @@ func TestGoldenExternal(t *testing.T) {
 	}
 	golden.Equal(t, "external-deployment-all-fields", deployment)
 	golden.Equal(t, "external-configmap", configuration)
-	file := filepath.Join(t.TempDir(), "agent.yaml")
-	if err := os.WriteFile(file, []byte(configuration.Data[names.KeyAgentConfig]), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := config.Load(file); err != nil {
+	if _, err := load(t, configuration.Data[names.KeyAgentConfig]); err != nil {
 		t.Errorf("the agent does not take it: %v", err)
 	}
 }

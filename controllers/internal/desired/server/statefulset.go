@@ -46,7 +46,7 @@ func podTemplate(s Shard) (*corev1ac.PodTemplateSpecApplyConfiguration, error) {
 
 // TemplateHash tells whether a running pod is what it should be. It covers the pod's specification and the agent's
 // configuration, which is read once at start. It leaves out the tolerations that follow from the kind of disk: that is
-// known only after the claim is bound, and no reason to interrupt a server. Nor is the identity of an external share.
+// known only after the claim is bound, and no reason to interrupt a server. Nor is the identity of its disk, or of an external share.
 func TemplateHash(s Shard) (string, error) {
 	s.ServerID = ""
 	config, err := agentConfig(s)
