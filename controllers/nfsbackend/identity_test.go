@@ -96,8 +96,10 @@ func TestServerIsGivenUp(t *testing.T) {
 	w.ready(1)
 	claim := &corev1.PersistentVolumeClaim{}
 	w.get(w.claimKey(), claim)
-	claim.Annotations[meta.AnnotationServerID] = "server-1"
-	w.Expect(w.c.Update(t.Context(), claim, client.FieldOwner("backup"))).To(Succeed())
+	for _, note := range []string{"", "server-1"} { // it is another manager's now, too: what does not change is not
+		claim.Annotations[meta.AnnotationServerID] = note
+		w.Expect(w.c.Update(t.Context(), claim, client.FieldOwner("backup"))).To(Succeed())
+	}
 	refuses := &agentv1.ServerStatus{Reason: "DiskChanged", Message: "the disk is blank"}
 
 	w.annotate(meta.AnnotationGiveUpServer, "server-1")
