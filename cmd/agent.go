@@ -35,8 +35,8 @@ func newAgentCommand() *cobra.Command {
 			}
 			go func() { _ = giveBackStartup(cmd.Context(), o.Log) }() // it logs what it cannot do
 			err = server.Run(cmd.Context(), o)
-			if lost := (server.LostShare{}); errors.As(err, &lost) {
-				err = server.BeginAnew(lost)
+			if lost := server.Lost(nil); errors.As(err, &lost) {
+				err = lost.BeginAnew()
 			}
 			return err
 		},

@@ -17,20 +17,32 @@ const (
 	lostVariable   = "NFS_OPERATOR_SHARE_LOST"
 	serverVariable = "NFS_OPERATOR_SHARE_SERVER"
 	openVariable   = "NFS_OPERATOR_SHARE_OPEN"
+	diskVariable   = "NFS_OPERATOR_DISK_LOST"
 )
 
 // BeginAnew executes the program again, because the share of an external server was lost. Calls that wait for that server may do so for ever:
 // NFS 4 gives a call up only when its connection breaks, and that of a server that hangs does not. A thread that waits can be killed,
 // though, and execve(2) kills all but one. Files on the share stay open, for closing them would wait, too; the new program does it behind
 // its work. It returns only when it cannot.
-func BeginAnew(cause LostShare) error {
+func (e LostShare) BeginAnew() error {
 	files, err := keepOpen()
 	if err != nil {
 		return err
 	}
+	return execute(anewVariables(e, files))
+}
+
+// BeginAnew executes the program again, because the file system of the disk has shut down, and can be mounted anew only when nothing of it
+// is in use: execve(2) ends every thread and closes every file. The container stays, so that the kubelet does not put the start
+// off. It returns only when it cannot.
+func (e LostDisk) BeginAnew() error {
+	return execute([]string{diskVariable + "=" + e.Error()})
+}
+
+func execute(variables []string) error {
 	self, err := os.Executable()
 	if err == nil {
-		err = unix.Exec(self, os.Args, append(os.Environ(), anewVariables(cause, files)...))
+		err = unix.Exec(self, os.Args, append(os.Environ(), variables...))
 	}
 	return fmt.Errorf("begin anew: %w", err)
 }
@@ -77,9 +89,13 @@ func begunAnew() (c condition, serverID string, anew bool) {
 		}
 	}
 	why, anew := os.LookupEnv(lostVariable)
+	disk, lostDisk := os.LookupEnv(diskVariable)
 	serverID = os.Getenv(serverVariable)
-	for _, v := range []string{lostVariable, serverVariable, openVariable} {
+	for _, v := range []string{lostVariable, serverVariable, openVariable, diskVariable} {
 		_ = os.Unsetenv(v)
+	}
+	if lostDisk {
+		return condition{agentv1.ReasonDiskFailed, disk}, "", true
 	}
 	return condition{agentv1.ReasonShareUnreachable, why}, serverID, anew
 }

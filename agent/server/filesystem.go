@@ -26,6 +26,12 @@ type filesystem interface {
 // tryMounted takes a file system into use that somebody else has made, and that is mounted already.
 func (s *Server) tryMounted() (*disk, error) {
 	dir := s.Config.DataDir
+	for _, path := range []string{dir, store.Layout{Root: dir}.ServerRecord()} {
+		if err := xfs.CheckRunning(path); err != nil {
+			return nil, conditionError{agentv1.ReasonFilesystemFailed, fmt.Errorf("%w. It has to be mounted anew, which the kubelet does for a new pod: "+
+				"this one is replaced every few minutes until that helps. Where the node itself has mounted it, unmount and mount it there", err)}
+		}
+	}
 	found, err := xfs.LookAt(dir)
 	switch {
 	case errors.Is(err, xfs.ErrNotWhole):
@@ -107,6 +113,10 @@ func (s *Server) showDevice(m xfs.Mounted) {
 func makeNode(path string, device uint64) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFBLK && st.Rdev == device {
+		return nil // made before the program has begun anew, when it still could
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err

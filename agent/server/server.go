@@ -23,6 +23,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/ganesha"
 	"github.com/nfs-operator/nfs-operator/agent/service"
 	"github.com/nfs-operator/nfs-operator/agent/share"
+	"github.com/nfs-operator/nfs-operator/agent/xfs"
 	"github.com/nfs-operator/nfs-operator/internal/names"
 	"github.com/nfs-operator/nfs-operator/internal/pki"
 )
@@ -69,8 +70,14 @@ type Server struct {
 	lose context.CancelCauseFunc // with the reason
 }
 
+// Lost is the error of what was in use and is lost, for which the program begins anew: LostShare, LostDisk.
+type Lost interface {
+	error
+	BeginAnew() error
+}
+
 // Run serves until the context ends. It returns an error only when it cannot even say what is wrong: a disk that cannot be used
-// is told by GetStatus and /readyz, and tried again; and a LostShare.
+// is told by GetStatus and /readyz, and tried again; and a Lost.
 func Run(ctx context.Context, o Options) error {
 	s := &Server{Options: o, metrics: newMetrics(), problem: condition{agentv1.ReasonStarting, "the agent is starting"}}
 	s.lost, s.lose = context.WithCancelCause(context.Background())
@@ -104,7 +111,7 @@ func Run(ctx context.Context, o Options) error {
 		if o.Config.External != nil {
 			lost = s.runShare(ctx, calls)
 		} else {
-			s.run(ctx, calls)
+			lost = s.run(ctx, calls)
 		}
 	}()
 	select {
@@ -113,7 +120,7 @@ func Run(ctx context.Context, o Options) error {
 	}
 	cancel()
 	<-done
-	if errors.As(lost, new(LostShare)) {
+	if errors.As(lost, new(Lost)) {
 		return lost
 	}
 	if errors.Is(err, http.ErrServerClosed) || errors.Is(err, grpc.ErrServerStopped) {
@@ -135,14 +142,26 @@ func (s *Server) newGRPC() *grpc.Server {
 	return g
 }
 
-// run brings up the disk and the NFS server, waits for the end, and takes them down again.
-func (s *Server) run(ctx context.Context, calls *grpc.Server) {
+// run brings up the disk and the NFS server, waits for the end, and takes them down again. It returns a LostDisk, and leaves the disk as it
+// is, when the file system has shut down.
+func (s *Server) run(ctx context.Context, calls *grpc.Server) error {
 	d, err := s.openDisk(ctx)
 	if err != nil {
 		stopCalls(calls)
-		return // only when the context has ended
+		return nil // only when the context has ended
 	}
-	defer d.close(s.Log)
+	ctx, lose := context.WithCancelCause(ctx)
+	defer lose(nil)
+	go watchDisk(ctx, func() error { return xfs.CheckRunning(d.store.ServerRecord()) }, lose)
+	if s.serveDisk(ctx, d, calls); errors.As(context.Cause(ctx), new(LostDisk)) {
+		return context.Cause(ctx)
+	}
+	d.close(s.Log)
+	return nil
+}
+
+// serveDisk serves until the context ends.
+func (s *Server) serveDisk(ctx context.Context, d *disk, calls *grpc.Server) {
 
 	book := access.New(d.store, s.patience(), time.Now, s.Log)
 	record := d.store.Server()
@@ -203,6 +222,15 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) {
 	workers.Go(func() { s.keepGrowing(ctx, d) })
 	workers.Go(func() { keeper.Run(ctx) })
 	<-ctx.Done()
+	if lost := (LostDisk{}); errors.As(context.Cause(ctx), &lost) {
+		stopNFS() // first of all: no answer is better than an error
+		s.lostDisk(lost)
+		s.service.Stop()
+		close(ended)
+		calls.Stop() // which waits for none of them
+		<-nfsDone
+		return
+	}
 	s.Log.Info("Stopping")
 	if err := d.fs.Sync(); err != nil {
 		s.Log.Error(err, "Cannot sync before the end")

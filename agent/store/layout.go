@@ -26,7 +26,10 @@ const (
 func (l Layout) Meta(elem ...string) string {
 	return filepath.Join(append([]string{l.Root, metaDir}, elem...)...)
 }
-func (l Layout) serverFile() string      { return l.Meta(serverKey + jsonExt) }
+
+// ServerRecord is the file that says whose disk it is. It is there as long as the disk is in use.
+func (l Layout) ServerRecord() string { return l.Meta(serverKey + jsonExt) }
+
 func (l Layout) volumeRecords() string   { return l.Meta("volumes") }
 func (l Layout) snapshotRecords() string { return l.Meta("snapshots") }
 func (l Layout) nodeRecords() string     { return l.Meta("nodes") }

@@ -15,7 +15,7 @@ var ErrOwned = errors.New("share belongs to somebody else")
 // Identify reads the record of the disk, or share, as a whole, without touching anything. found is false on a new one. It returns
 // ErrNewerFormat and ErrForeign where Open would.
 func Identify(root string) (s Server, found bool, err error) {
-	text, err := os.ReadFile(Layout{Root: root}.serverFile())
+	text, err := os.ReadFile(Layout{Root: root}.ServerRecord())
 	if errors.Is(err, os.ErrNotExist) {
 		return Server{}, false, checkEmpty(root)
 	}

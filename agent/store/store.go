@@ -45,7 +45,7 @@ type Init struct {
 // ErrForeign for disks that it must not touch.
 func Open(root string, first Init) (*Store, error) {
 	s := &Store{Layout: Layout{Root: root}}
-	text, err := os.ReadFile(s.serverFile())
+	text, err := os.ReadFile(s.ServerRecord())
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		err = s.initialize(first)
@@ -121,7 +121,7 @@ func (s *Store) initialize(first Init) error {
 	if err := os.MkdirAll(s.Meta(), metaPerm); err != nil {
 		return err
 	}
-	return s.write(s.serverFile(), s.server)
+	return s.write(s.ServerRecord(), s.server)
 }
 
 func (s *Store) makeDirectories() error {
@@ -156,7 +156,7 @@ func (s *Store) SetProbeHandle(handle string) error {
 
 // saveServer replaces the record of the disk as a whole; the caller holds saving.
 func (s *Store) saveServer(server Server) error {
-	if err := s.write(s.serverFile(), server); err != nil {
+	if err := s.write(s.ServerRecord(), server); err != nil {
 		return err
 	}
 	s.mu.Lock()

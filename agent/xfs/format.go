@@ -68,8 +68,13 @@ const (
 )
 
 // Mount mounts the device on dir. If it is mounted there already, by an agent that was killed, that mount is used: a second
-// one of the same device would only share its superblock.
+// one of the same device would only share its superblock. If that one has shut down, it is unmounted first: its log is read at the mount.
 func Mount(device, dir string) error {
+	if CheckRunning(dir) != nil {
+		if err := Unmount(dir); err != nil {
+			return err
+		}
+	}
 	mounted, err := mountedOn(device, dir)
 	if err != nil || mounted {
 		return err

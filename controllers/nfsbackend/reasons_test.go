@@ -44,6 +44,7 @@ func TestAgentsReasons(t *testing.T) {
 		agentv1.Passes: {"Starting", "Stopping", "Formatting", "GaneshaStarting"},
 		agentv1.Watch: {
 			"DeviceUnavailable", "MountFailed", "DiskFailed", "GaneshaFailed", "ShareUnreachable", "ShareLocked", "ShareFailed",
+			"FilesystemFailed",
 		},
 		agentv1.NeedsPerson: {
 			"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", "DiskChanged",

@@ -147,6 +147,34 @@ func (w *world) outdate(shards int32) {
 	}
 }
 
+// TestAMountThatIsOfNoUseIsRenewed: by another pod, whatever the strategy for updates, and not again and again at once.
+func TestAMountThatIsOfNoUseIsRenewed(t *testing.T) {
+	w := newWorld(t)
+	w.create(func(b *v1alpha1.NFSBackend) {
+		onFilesystem(b)
+		b.Spec.Server.UpdateStrategy.Type = v1alpha1.UpdateOnDelete
+	})
+	w.ready(1)
+	w.events()
+	failed := &agentv1.ServerStatus{Reason: agentv1.ReasonFilesystemFailed, ServerId: "server-1"}
+	for range 2 {
+		w.agents.status = failed
+		w.settle()
+		w.get(w.podKey(), &corev1.Pod{})
+		w.Expect(w.events()).NotTo(ContainElement(ContainSubstring("ReplacingPod")), "it is too new")
+		w.ahead += remountInterval
+		w.agents.status = &agentv1.ServerStatus{Reason: agentv1.ReasonDiskFailed, ServerId: "server-1"}
+		w.settle()
+		w.get(w.podKey(), &corev1.Pod{})
+		w.agents.status = failed
+		w.settle()
+		w.Expect(w.gone(w.podKey(), &corev1.Pod{})).To(BeTrue())
+		w.Expect(w.events()).To(ContainElement(HavePrefix("Warning ReplacingPod Replacing the pod of " + w.shardKey(0).Name)))
+		w.ahead = 0
+		w.startPod()
+	}
+}
+
 func TestRollingUpdateReplacesOnePodAtATime(t *testing.T) {
 	w := newWorld(t)
 	w.readyShards(2)

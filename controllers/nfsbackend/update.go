@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 
+	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/apply"
 )
@@ -19,6 +20,9 @@ import (
 func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, error) {
 	if s.external() {
 		return nil, nil
+	}
+	if err := r.renewMounts(ctx, s); err != nil {
+		return nil, err
 	}
 	for _, shard := range s.shards {
 		if shard.serving() && shard.pod.DeletionTimestamp.IsZero() && (!shard.outdated || !s.mayReplace(shard)) {
@@ -46,6 +50,26 @@ func (r *Reconciler) replacePods(ctx context.Context, s *scope) (*ctrl.Result, e
 		return nil, nil
 	}
 	return nil, nil
+}
+
+// remountInterval is how old a pod must be to be replaced for its mount: that of one may be in use until the next is there, which then has
+// the same, and what the node itself has mounted does not become another so.
+const remountInterval = 2 * time.Minute
+
+// renewMounts deletes the pods of servers whose file system has shut down and was mounted by the kubelet, which does it anew only for another
+// pod. They do not serve, so that no strategy and no other server is a reason to wait.
+func (r *Reconciler) renewMounts(ctx context.Context, s *scope) error {
+	for _, shard := range s.shards {
+		if shard.agent.GetReason() != agentv1.ReasonFilesystemFailed || shard.pod == nil || !shard.pod.DeletionTimestamp.IsZero() ||
+			s.now.Sub(shard.pod.CreationTimestamp.Time) < remountInterval {
+			continue
+		}
+		if err := apply.Delete(ctx, r.Client, shard.pod); err != nil {
+			return err
+		}
+		r.event(s, corev1.EventTypeWarning, "ReplacingPod", fmt.Sprintf("Replacing the pod of %s, so that its file system is mounted anew", shard.Name()))
+	}
+	return nil
 }
 
 // mayReplace tells whether the update strategy leaves it to us to replace the pod now.

@@ -23,6 +23,8 @@ const (
 	ReasonFilesystemUnsupported = "FilesystemUnsupported"
 	ReasonFilesystemNotEmpty    = "FilesystemNotEmpty"
 	ReasonFilesystemChanged     = "FilesystemChanged"
+	// ReasonFilesystemFailed asks for another pod: the kubelet mounts the file system anew only for that.
+	ReasonFilesystemFailed = "FilesystemFailed"
 
 	ReasonShareUnreachable  = "ShareUnreachable"
 	ReasonShareRefused      = "ShareRefused"
@@ -55,6 +57,7 @@ var Attentions = map[string]Attention{
 	ReasonStarting: Passes, ReasonStopping: Passes, ReasonFormatting: Passes, ReasonGaneshaStarting: Passes,
 
 	ReasonDeviceUnavailable: Watch, ReasonMountFailed: Watch, ReasonDiskFailed: Watch, ReasonGaneshaFailed: Watch,
+	ReasonFilesystemFailed: Watch,
 	ReasonShareUnreachable: Watch, ReasonShareLocked: Watch, ReasonShareFailed: Watch,
 
 	ReasonDeviceNotBlank: NeedsPerson, ReasonDeviceTooSmall: NeedsPerson, ReasonFormatFailed: NeedsPerson, ReasonNewerFormat: NeedsPerson,
