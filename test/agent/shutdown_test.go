@@ -89,7 +89,6 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 	}{
 		{"xfs", []string{"mkfs.xfs", "-q", "-f", "-K"}, allOptions, shutDown},
 		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", shutDown},
-		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "errors=remount-ro", remountReadOnly},
 	} {
 		host.Make(t, host.DiskSmall, test.make...)
 		h.MountData(t, host.DiskSmall, test.name, test.options)
@@ -115,15 +114,6 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 		a.WaitServing(t)
 		a.Stop(t)
 		h.UnmountData(t)
-	}
-}
-
-// remountReadOnly is what ext4 does at an error, unless it is told otherwise.
-func remountReadOnly(t *testing.T, _ string) {
-	t.Helper()
-	trigger := filepath.Join("/sys/fs/ext4", filepath.Base(host.DiskSmall), "trigger_fs_error")
-	if err := os.WriteFile(trigger, []byte("test\n"), 0o200); err != nil {
-		t.Fatal(err)
 	}
 }
 
