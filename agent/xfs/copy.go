@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,6 +19,10 @@ const (
 	copyThreads = 16
 	// copyNice is how much less than others those threads get of the processors: calls are answered meanwhile.
 	copyNice = 10
+	// maxReads is how many times a directory is read at most that changes each time.
+	maxReads = 10
+	// maxLooks is how many times a name is looked at that has become another file's each time.
+	maxLooks = 10
 )
 
 // CopyTree makes a copy of a directory that shares all data with it, charged to a project without a limit, or to none (0). The target
@@ -155,14 +161,55 @@ func (c *copier) finish(d *directory) error {
 	return d.wrap(err)
 }
 
+// entries copies all names in a directory. One that gets another while the directory is read may be met under neither: as long as it changes
+// it is read again, and what has not been made is made.
 func (c *copier) entries(ctx context.Context, d *directory) error {
+	for reads := 1; ; reads++ {
+		began, err := changed(d.to) // by the same clock as that of the source: they lie in one file system
+		if err != nil {
+			return d.wrap(err)
+		}
+		if err := c.names(ctx, d, reads > 1); err != nil {
+			return err
+		}
+		last, err := changed(d.from)
+		if c.later.gone(err) || err == nil && last.Before(began) || reads == maxReads {
+			return nil
+		}
+		if err != nil {
+			return d.wrap(err)
+		}
+		// Then everything that is to be made of the former names is there.
+		d.pending.Wait()
+		err = unix.Fchmod(int(d.to.Fd()), 0o700) // gives it a new time
+		if err == nil {
+			_, err = d.from.Seek(0, io.SeekStart)
+		}
+		if err != nil {
+			return d.wrap(err)
+		}
+	}
+}
+
+// changed is when a directory got or lost a name, or other attributes.
+func changed(dir *os.File) (time.Time, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(dir.Fd()), &st)
+	return time.Unix(st.Ctim.Unix()), err
+}
+
+// names reads a directory and copies each name, or only those that have no copy yet.
+func (c *copier) names(ctx context.Context, d *directory, missing bool) error {
 	for {
-		entries, err := d.from.ReadDir(256)
-		for _, e := range entries {
+		names, err := d.from.Readdirnames(256)
+		for _, name := range names {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			if err := c.entry(ctx, d, e.Name()); err != nil && !c.later.gone(err) {
+			if missing && exists(d.to, name) {
+				continue
+			}
+			if err := c.entry(ctx, d, name); err != nil && !errors.Is(err, errVanished) {
 				return err
 			}
 		}
@@ -175,44 +222,76 @@ func (c *copier) entries(ctx context.Context, d *directory) error {
 	}
 }
 
+func exists(dir *os.File, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
 // errVanished is an entry that its owner removed, or made another thing of, while it was being copied.
 var errVanished = errors.New("entry vanished")
 
+// entry copies what has a name now, whatever has it a moment later.
 func (c *copier) entry(ctx context.Context, d *directory, name string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(int(d.from.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); errors.Is(err, unix.ENOENT) {
-		return errVanished
-	} else if err != nil {
-		return d.wrap(err, name)
-	}
-	c.files++
-	c.report(c.files)
-	var err error
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFDIR:
-		return c.subdirectory(ctx, d, name, &st)
-	case unix.S_IFREG:
-		return c.regular(ctx, d, name, &st)
-	case unix.S_IFLNK:
-		err = copySymlink(d.from, d.to, name, &st)
-	case unix.S_IFIFO, unix.S_IFSOCK:
-		if err = unix.Mknodat(int(d.to.Fd()), name, st.Mode, 0); err == nil {
-			err = ownByName(d.to, name, &st, true)
+	counted := false
+	return c.latest(d, name, func(found *os.File) error {
+		var st unix.Stat_t
+		if err := unix.Fstat(int(found.Fd()), &st); err != nil {
+			_ = found.Close()
+			return d.wrap(err, name)
 		}
-	}
-	return d.wrap(err, name)
+		if !counted {
+			counted = true
+			c.files++
+			c.report(c.files)
+		}
+		switch st.Mode & unix.S_IFMT {
+		case unix.S_IFDIR:
+			return c.subdirectory(ctx, d, found, &st)
+		case unix.S_IFREG:
+			return c.regular(ctx, d, found, &st)
+		}
+		defer func() { _ = found.Close() }()
+		return d.wrap(copySpecial(found, d.to, &st), name)
+	})
 }
 
-func (c *copier) subdirectory(ctx context.Context, parent *directory, name string, st *unix.Stat_t) (err error) {
+// latest does something with what has a name: an open path, which do closes. It stays what it is when the name becomes another's; only an
+// NFS client may find that it is no more (ESTALE), and then looks who has the name now.
+func (c *copier) latest(d *directory, name string, do func(found *os.File) error) error {
+	for range maxLooks {
+		found, err := openBeneath(d.from, name, unix.O_PATH)
+		if errors.Is(err, unix.ENOENT) {
+			return errVanished
+		}
+		if err == nil {
+			err = do(found)
+		} else {
+			err = d.wrap(err, name)
+		}
+		if !c.later.gone(err) {
+			return err
+		}
+		if _, err := changed(d.from); err != nil { // not the entry alone
+			return errVanished
+		}
+	}
+	return d.wrap(fmt.Errorf("became another file %d times while it was being copied", maxLooks), name)
+}
+
+func (c *copier) subdirectory(ctx context.Context, parent *directory, found *os.File, st *unix.Stat_t) (err error) {
+	name := found.Name()
 	d := parent.below(name)
 	d.seen = *st
 	if d.depth > pieceDepth {
+		_ = found.Close()
 		if err := unix.Mkdirat(int(parent.to.Fd()), name, 0o700); err != nil {
-			return parent.wrap(err, name)
+			return d.wrap(err)
 		}
 		return d.wrap(c.later.add(d))
 	}
-	if d.from, err = openBeneath(parent.from, name, unix.O_DIRECTORY); err != nil {
+	d.from, err = openBeneath(found, ".", unix.O_DIRECTORY)
+	_ = found.Close()
+	if err != nil {
 		return d.vanished(err)
 	}
 	if err = unix.Mkdirat(int(parent.to.Fd()), name, 0o700); err == nil {
@@ -226,47 +305,62 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, name strin
 }
 
 // regular leaves a file with one name to a worker. One with several is made here: the others must find one of them.
-func (c *copier) regular(ctx context.Context, d *directory, name string, st *unix.Stat_t) error {
+func (c *copier) regular(ctx context.Context, d *directory, found *os.File, st *unix.Stat_t) error {
 	if st.Nlink > 1 {
-		file, err := inodeOf(d.from, name)
-		if err != nil {
-			return d.vanished(err)
-		}
-		if made, ok := c.links[file]; ok {
-			err = c.link(made, d, name)
-		} else {
-			err = copyFile(d.from, d.to, name, file.number)
-		}
-		if err == nil {
-			c.links[file] = entry{d, name} // the latest: most often, the next lies in the same directory
-		}
-		return d.wrap(err, name)
+		defer func() { _ = found.Close() }()
+		return d.wrap(c.linked(d, found), found.Name())
 	}
 	d.pending.Add(1)
 	err := c.hand(ctx, func() {
 		defer d.pending.Done()
-		if err := copyFile(d.from, d.to, name, st.Ino); err != nil && !c.later.gone(err) {
-			c.fail(d.wrap(err, name))
+		if err := c.single(d, found); err != nil && !errors.Is(err, errVanished) {
+			c.fail(err)
 		}
 	})
 	if err != nil {
+		_ = found.Close()
 		d.pending.Done()
 	}
 	return err
 }
 
-func inodeOf(dir *os.File, name string) (inode, error) {
+func (c *copier) linked(d *directory, found *os.File) error {
+	file, err := inodeOf(found)
+	if err != nil {
+		return err
+	}
+	if made, ok := c.links[file]; ok {
+		err = c.link(made, d, found.Name())
+	} else {
+		err = copyFile(found, d.to)
+	}
+	if err == nil {
+		c.links[file] = entry{d, found.Name()} // the latest: most often, the next lies in the same directory
+	}
+	return err
+}
+
+func (c *copier) single(d *directory, found *os.File) error {
+	err := copyFile(found, d.to)
+	_ = found.Close()
+	if !c.later.gone(err) {
+		return d.wrap(err, found.Name())
+	}
+	return c.latest(d, found.Name(), func(found *os.File) error {
+		defer func() { _ = found.Close() }()
+		return d.wrap(copyFile(found, d.to), found.Name())
+	})
+}
+
+func inodeOf(found *os.File) (inode, error) {
 	var st unix.Statx_t
-	err := unix.Statx(int(dir.Fd()), name, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_INO|unix.STATX_BTIME, &st)
+	err := unix.Statx(int(found.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
 	return inode{st.Ino, st.Btime}, err
 }
 
-func copyFile(from, to *os.File, name string, inode uint64) (err error) {
-	// Not blocking, for the case that it has become a pipe since it was looked at.
-	source, err := openBeneath(from, name, unix.O_NONBLOCK)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
-		return errVanished
-	}
+// copyFile gives a directory a copy of a plain file.
+func copyFile(found, to *os.File) (err error) {
+	source, err := os.OpenFile("/proc/self/fd/"+strconv.Itoa(int(found.Fd())), unix.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
@@ -275,9 +369,10 @@ func copyFile(from, to *os.File, name string, inode uint64) (err error) {
 	if err := unix.Fstat(int(source.Fd()), &st); err != nil {
 		return err
 	}
-	if st.Ino != inode || st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return errVanished
+	if st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return errors.New("is no plain file any more")
 	}
+	name := found.Name()
 	// With the final mode at once: see setOwnerAndMode.
 	fd, err := unix.Openat(int(to.Fd()), name, unix.O_CREAT|unix.O_EXCL|unix.O_WRONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, st.Mode&0o7777)
 	if err != nil {
@@ -314,19 +409,27 @@ func (c *copier) link(made entry, to *directory, name string) error {
 	return unix.Linkat(int(dir.Fd()), made.name, int(to.to.Fd()), name, 0)
 }
 
-func copySymlink(from, to *os.File, name string, st *unix.Stat_t) error {
-	text := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(int(from.Fd()), name, text)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EINVAL) { // removed, or no link any more
-		return errVanished
+// copySpecial copies what is neither a directory nor a plain file; but no device.
+func copySpecial(found, to *os.File, st *unix.Stat_t) error {
+	name := found.Name()
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFLNK:
+		text := make([]byte, unix.PathMax)
+		n, err := unix.Readlinkat(int(found.Fd()), "", text)
+		if err != nil {
+			return err
+		}
+		if err := unix.Symlinkat(string(text[:n]), int(to.Fd()), name); err != nil {
+			return err
+		}
+		return ownByName(to, name, st, false)
+	case unix.S_IFIFO, unix.S_IFSOCK:
+		if err := unix.Mknodat(int(to.Fd()), name, st.Mode, 0); err != nil {
+			return err
+		}
+		return ownByName(to, name, st, true)
 	}
-	if err != nil {
-		return err
-	}
-	if err := unix.Symlinkat(string(text[:n]), int(to.Fd()), name); err != nil {
-		return err
-	}
-	return ownByName(to, name, st, false)
+	return nil
 }
 
 // ownByName gives an entry that cannot be opened its owner, mode and times.

@@ -16,7 +16,8 @@ import (
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 )
 
-// TestCopyOfATreeThatChanges changes a tree just before the copy comes to each of its entries.
+// TestCopyOfATreeThatChanges changes a tree at the moment when the copy has looked at one of its entries. What has a name all the time, or
+// gets another in the same directory, is in the copy.
 func TestCopyOfATreeThatChanges(t *testing.T) {
 	dir := bareDisk(t, host.DiskSmall)
 	for name, c := range map[string]struct {
@@ -29,35 +30,88 @@ func TestCopyOfATreeThatChanges(t *testing.T) {
 			func(in func(...string) string) error { return os.Symlink("x", in("1")) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), os.Mkdir(in("1"), 0o700))
-			}, nil,
+			}, []string{"1 -> x"},
 		},
 		"a link goes": {
 			func(in func(...string) string) error { return os.Symlink("x", in("1")) }, "1",
-			func(in func(...string) string) error { return os.Remove(in("1")) }, nil,
+			func(in func(...string) string) error { return os.Remove(in("1")) }, []string{"1 -> x"},
+		},
+		"a file goes": {
+			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
+			func(in func(...string) string) error { return os.Remove(in("1")) }, []string{"1 one"},
+		},
+		"a directory goes": {
+			func(in func(...string) string) error { return os.Mkdir(in("1"), 0o700) }, "1",
+			func(in func(...string) string) error { return os.Remove(in("1")) }, []string{"1"},
+		},
+		"a file is replaced by another": {
+			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("2"), []byte("two"), 0o600), os.Rename(in("2"), in("1")))
+			}, []string{"1 one"},
+		},
+		"a file that has not been looked at is replaced by another": {
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("1"), []byte("one"), 0o600), os.WriteFile(in("2"), []byte("two"), 0o600))
+			}, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("3"), []byte("three"), 0o600), os.Rename(in("3"), in("2")))
+			}, []string{"1 one", "2 three"},
+		},
+		"a file with two names is replaced by another": {
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("1"), []byte("one"), 0o600), os.Link(in("1"), in("2")))
+			}, "1",
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("3"), []byte("three"), 0o600), os.Rename(in("3"), in("1")))
+			}, []string{"1 one", "2 one"},
+		},
+		"a file is renamed": {
+			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
+			func(in func(...string) string) error { return os.Rename(in("1"), in("2")) }, []string{"1 one", "2 one"},
+		},
+		"a file that has not been looked at is renamed": {
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("1"), []byte("one"), 0o600), os.WriteFile(in("2"), []byte("two"), 0o600))
+			}, "1",
+			func(in func(...string) string) error { return os.Rename(in("2"), in("3")) }, []string{"1 one", "3 two"},
+		},
+		"a directory that has not been looked at is renamed": {
+			func(in func(...string) string) error {
+				return errors.Join(os.WriteFile(in("1"), []byte("one"), 0o600), os.Mkdir(in("2"), 0o700), os.WriteFile(in("2", "a"), []byte("a"), 0o600))
+			}, "1",
+			func(in func(...string) string) error { return os.Rename(in("2"), in("3")) }, []string{"1 one", "3", "3/a a"},
+		},
+		"a directory is renamed while it is read": {
+			func(in func(...string) string) error {
+				return errors.Join(os.Mkdir(in("1"), 0o700), os.WriteFile(in("1", "a"), []byte("a"), 0o600), os.WriteFile(in("1", "b"), []byte("b"), 0o600))
+			}, "1/a",
+			func(in func(...string) string) error { return os.Rename(in("1"), in("2")) },
+			[]string{"1", "1/a a", "1/b b", "2", "2/a a", "2/b b"},
 		},
 		"a directory becomes a link to another volume": {
 			func(in func(...string) string) error { return os.Mkdir(in("1"), 0o700) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), os.Symlink("../outside", in("1")))
-			}, nil,
+			}, []string{"1"},
 		},
 		"a file becomes a link to another volume": {
-			func(in func(...string) string) error { return os.WriteFile(in("1"), nil, 0o600) }, "1",
+			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), os.Symlink("../outside/secret", in("1")))
-			}, nil,
+			}, []string{"1 one"},
 		},
 		"a file becomes a pipe": {
-			func(in func(...string) string) error { return os.WriteFile(in("1"), nil, 0o600) }, "1",
+			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), unix.Mkfifo(in("1"), 0o600))
-			}, nil,
+			}, []string{"1 one"},
 		},
 		"a directory goes while it is read": {
 			func(in func(...string) string) error {
 				return errors.Join(os.Mkdir(in("1"), 0o700), os.WriteFile(in("1", "file"), nil, 0o600))
 			}, "1/file",
-			func(in func(...string) string) error { return os.RemoveAll(in("1")) }, []string{"1"},
+			func(in func(...string) string) error { return os.RemoveAll(in("1")) }, []string{"1", "1/file"},
 		},
 		"another file takes the number of one with two names": {
 			func(in func(...string) string) error {
@@ -142,12 +196,27 @@ func walkOrder(t *testing.T, root string) (order []string) {
 	return order
 }
 
-// contents are the names below a directory, with what is in files that are not empty, and not "former".
+// contents are the names below a directory, with what is in files that are not empty, and not "former", and where links lead.
 func contents(t *testing.T, root string) (names []string) {
 	t.Helper()
 	for _, name := range walkOrder(t, root) {
-		if text, err := os.ReadFile(filepath.Join(root, name)); err == nil && len(text) > 0 && string(text) != "former" {
-			name += " " + string(text)
+		path := filepath.Join(root, name)
+		info, err := os.Lstat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch info.Mode().Type() {
+		case 0:
+			text, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(text) > 0 && string(text) != "former" {
+				name += " " + string(text)
+			}
+		case os.ModeSymlink:
+			to, _ := os.Readlink(path)
+			name += " -> " + to
 		}
 		names = append(names, name)
 	}
