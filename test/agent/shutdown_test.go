@@ -89,6 +89,7 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 	}{
 		{"xfs", []string{"mkfs.xfs", "-q", "-f", "-K"}, allOptions, shutDown},
 		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", shutDown},
+		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", remountReadOnly},
 	} {
 		host.Make(t, host.DiskSmall, test.make...)
 		h.MountData(t, host.DiskSmall, test.name, test.options)
@@ -114,6 +115,14 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 		a.WaitServing(t)
 		a.Stop(t)
 		h.UnmountData(t)
+	}
+}
+
+// remountReadOnly makes every file system that lies on a device read-only, in use or not, as ext4 does by itself after an error.
+func remountReadOnly(t *testing.T, _ string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sysrq-trigger", []byte("u"), 0o200); err != nil {
+		t.Fatal(err)
 	}
 }
 
