@@ -36,7 +36,7 @@ func (e *Engine) Holdings() (Holdings, error) {
 		case store.StateCreating: // nobody was told of it
 		}
 	}
-	h.Snapshots = len(e.Snapshots("", ""))
+	h.Snapshots = len(e.Snapshots("", "", false))
 	archive, err := e.Store.ListArchive()
 	if err != nil {
 		return Holdings{}, err

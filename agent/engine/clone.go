@@ -23,7 +23,7 @@ func (e *Engine) checkSource(r CreateRequest, bytes int64) error {
 		case !ok || s.State == store.StateDeleting:
 			return fmt.Errorf("snapshot %q: %w", r.SourceSnapshot, ErrNotFound)
 		case s.State != store.StateReady:
-			return fmt.Errorf("%w: snapshot %s is not ready", ErrBusy, s.ID)
+			return fmt.Errorf("%w: snapshot %s is being made", ErrBusy, s.ID)
 		}
 		needed = s.Bytes
 	case r.SourceVolume != "":
@@ -50,9 +50,9 @@ func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) 
 	}
 	releaseVolume := release
 	release = func() { releaseSource(); releaseVolume() }
-	running, fresh, err := e.jobs.start(volumeKey(v.ID), func(ctx context.Context) error {
+	running, fresh, err := e.jobs.start(volumeKey(v.ID), func(ctx context.Context, j *job) error {
 		defer release()
-		return e.copyVolume(ctx, v)
+		return e.copyVolume(ctx, j, v)
 	})
 	if err != nil {
 		release()
@@ -63,16 +63,16 @@ func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) 
 		return store.Volume{}, fmt.Errorf("%w: volume %q is being copied", ErrBusy, v.Name)
 	}
 	if err := running.wait(ctx, copyPatience); errors.Is(err, ErrBusy) {
-		return store.Volume{}, fmt.Errorf("%w: volume %q is being copied", ErrBusy, v.Name)
+		return store.Volume{}, fmt.Errorf("%w: volume %q is being copied, %d files so far: repeat the call", ErrBusy, v.Name, running.files.Load())
 	} else if err != nil {
 		return store.Volume{}, err
 	}
 	return e.Volume(v.ID)
 }
 
-func (e *Engine) copyVolume(ctx context.Context, v store.Volume) error {
+func (e *Engine) copyVolume(ctx context.Context, j *job, v store.Volume) error {
 	if _, err := os.Lstat(e.Store.VolumeDir(v.ID)); err != nil { // else only the export is still to be made
-		if err := e.placeCopy(ctx, v); err != nil {
+		if err := e.placeCopy(ctx, j, v); err != nil {
 			// A repeated call begins anew.
 			left := e.discard(e.Store.TmpDir(store.KindVolume, v.ID), e.Store.TrashDir(v.Discarded()))
 			e.wakeTrash()
@@ -91,10 +91,10 @@ func (e *Engine) sourceOf(v store.Volume) string {
 	return e.Store.VolumeDir(v.SourceVolume)
 }
 
-func (e *Engine) placeCopy(ctx context.Context, v store.Volume) error {
+func (e *Engine) placeCopy(ctx context.Context, j *job, v store.Volume) error {
 	source := e.sourceOf(v)
 	tmp := e.Store.TmpDir(store.KindVolume, v.ID)
-	if err := e.copyTree(ctx, "volume", v.ID, source, tmp, v.Discarded()); err != nil {
+	if err := e.copyTree(ctx, j, "volume", v.ID, source, tmp, v.Discarded()); err != nil {
 		return err
 	}
 	// Last: a source that is full to its limit could not be copied under the same one.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,22 +48,31 @@ func TestSnapshotAndRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if exists(f.Store.SnapshotDir(s.ID)) || len(f.Snapshots("", "")) != 0 {
+	if exists(f.Store.SnapshotDir(s.ID)) || len(f.Snapshots("", "", true)) != 0 {
 		t.Error("the snapshot is still there")
 	}
 }
 
-func TestASlowCopyAnswersAtOnceAndGoesOn(t *testing.T) {
+func TestASlowCopyIsBusyAndGoesOn(t *testing.T) {
 	f := newFixture(t)
 	f.work()
 	v := f.create(request("pvc-1", gib))
 	f.fs.gate = make(chan struct{})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	s, err := f.CreateSnapshot(ctx, "snap", v.ID)
-	if err != nil || s.State != store.StateCreating {
-		t.Fatalf("snapshot %+v, %v", s, err)
+	_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+	wantError(t, err, ErrBusy)
+	if !strings.Contains(err.Error(), `"snap" is being made, 1 files so far: repeat the call`) {
+		t.Errorf("message %q", err)
 	}
+	id := store.ID("snap")
+	if listed, unfinished := f.Snapshots("", "", false), f.Snapshots("", "", true); len(listed) != 0 || len(unfinished) != 1 || unfinished[0].ID != id {
+		t.Errorf("listed %v, unfinished %v", listed, unfinished)
+	}
+	restored := request("restored", gib)
+	restored.SourceSnapshot = id
+	_, err = f.Create(t.Context(), restored)
+	wantError(t, err, ErrBusy)
 	r := request("cloned", gib)
 	r.SourceVolume = v.ID
 	_, err = f.Create(ctx, r)
@@ -70,16 +80,53 @@ func TestASlowCopyAnswersAtOnceAndGoesOn(t *testing.T) {
 	_, err = f.Create(t.Context(), r) // the copy holds it
 	wantError(t, err, ErrBusy)
 	wantError(t, f.Delete(t.Context(), v.ID), ErrBusy)
-	wantError(t, f.DeleteSnapshot(s.ID), ErrBusy)
 	if _, err := f.Expand(v.ID, 2*gib, 0); err != nil {
 		t.Errorf("a copy holds up an expansion: %v", err)
 	}
 	close(f.fs.gate)
+	if s, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err != nil || s.State != store.StateReady {
+		t.Errorf("snapshot %+v, %v", s, err)
+	}
 	eventually(t, func() bool {
 		_, err := f.Create(t.Context(), r)
-		s, _ := f.Store.Snapshot(s.ID)
-		return err == nil && s.State == store.StateReady
+		return err == nil
 	})
+}
+
+// A snapshot is of the time when it was copied, not of when somebody asked for it.
+func TestASnapshotIsAsOldAsItsCopy(t *testing.T) {
+	f := newFixture(t) // nobody works
+	v := f.create(request("pvc-1", gib))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+	wantError(t, err, ErrBusy)
+	f.clock = f.clock.Add(time.Hour)
+	f.work()
+	s, err := f.CreateSnapshot(t.Context(), "snap", v.ID)
+	if err != nil || !s.Created.Equal(f.clock) {
+		t.Errorf("created %v, want %v, %v", s.Created, f.clock, err)
+	}
+}
+
+func TestDeletingASnapshotStopsItsCopy(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	v := f.create(request("pvc-1", gib))
+	f.fs.gate = make(chan struct{}) // for ever
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+	wantError(t, err, ErrBusy)
+	id := store.ID("snap")
+	wantError(t, f.DeleteSnapshot(id), ErrBusy)
+	eventually(t, func() bool { return f.DeleteSnapshot(id) == nil })
+	if left := f.Snapshots("", "", true); len(left) != 0 || exists(f.Store.TmpDir(store.KindSnapshot, id)) || exists(f.Store.SnapshotDir(id)) {
+		t.Errorf("left: %v", left)
+	}
+	if err := f.Delete(t.Context(), v.ID); err != nil {
+		t.Errorf("its volume: %v", err)
+	}
 }
 
 func eventually(t *testing.T, ok func() bool) {
@@ -104,6 +151,9 @@ func TestAFailedCopyLeavesNothingAndCanBeRepeated(t *testing.T) {
 	if _, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err == nil {
 		t.Error("no error")
 	}
+	if left := f.Snapshots("", "", true); len(left) != 0 || exists(f.Store.TmpDir(store.KindSnapshot, store.ID("snap"))) {
+		t.Errorf("left of the snapshot: %v", left)
+	}
 	r := request("cloned", gib)
 	r.SourceVolume = v.ID
 	if _, err := f.Create(t.Context(), r); err == nil {
@@ -123,29 +173,29 @@ func TestAFailedCopyLeavesNothingAndCanBeRepeated(t *testing.T) {
 	}
 }
 
-func TestACopyThatWasCutOffStartsAgain(t *testing.T) {
+func TestASnapshotThatWasCutOffIsRolledBack(t *testing.T) {
 	f := newFixture(t)
 	v := f.create(request("pvc-1", gib))
 	writeFile(t, f, v.ID, "data")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s, err := f.CreateSnapshot(ctx, "snap", v.ID) // nobody works
-	if err != nil || s.State != store.StateCreating {
-		t.Fatalf("snapshot %+v, %v", s, err)
-	}
+	_, err := f.CreateSnapshot(ctx, "snap", v.ID) // nobody works
+	wantError(t, err, ErrBusy)
+	s, _ := f.Store.Snapshot(store.ID("snap"))
 	half := f.Store.TmpDir(store.KindSnapshot, s.ID)
 	if err := f.fs.CopyTree(t.Context(), f.Store.VolumeDir(v.ID), half, s.ProjectID, nil); err != nil {
 		t.Fatal(err)
 	}
 	f.restart()
-	if exists(half) {
-		t.Error("the half copy is still there")
+	if left := f.Snapshots("", "", true); len(left) != 0 || exists(half) {
+		t.Errorf("left: %v", left)
 	}
+	f.clock = f.clock.Add(time.Hour)
 	f.work()
-	eventually(t, func() bool {
-		now, _ := f.Store.Snapshot(s.ID)
-		return now.State == store.StateReady && now.ProjectID != s.ProjectID && readFile(f.Store.SnapshotDir(s.ID)) == "data"
-	})
+	now, err := f.CreateSnapshot(t.Context(), "snap", v.ID)
+	if err != nil || !now.Created.Equal(f.clock) || now.ProjectID == s.ProjectID || readFile(f.Store.SnapshotDir(s.ID)) != "data" {
+		t.Errorf("asked again: %+v, %v", now, err)
+	}
 }
 
 func TestASnapshotKeepsItsSpaceUntilItsCopyHasIt(t *testing.T) {
@@ -158,23 +208,21 @@ func TestASnapshotKeepsItsSpaceUntilItsCopyHasIt(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	s, err := f.CreateSnapshot(ctx, "snap", v.ID) // nobody works
-	if err != nil || s.State != store.StateCreating {
-		t.Fatalf("snapshot %+v, %v", s, err)
+	_, err = f.CreateSnapshot(ctx, "snap", v.ID) // nobody works
+	wantError(t, err, ErrBusy)
+	if c, err := f.Capacity(); err != nil || c.Allocated != before.Allocated+30*gib {
+		t.Errorf("begun: %d bytes allocated, %d before, %v", c.Allocated, before.Allocated, err)
 	}
-	for _, step := range []string{"begun", "restarted"} {
-		if c, err := f.Capacity(); err != nil || c.Allocated != before.Allocated+30*gib {
-			t.Errorf("%s: %d bytes allocated, %d before, %v", step, c.Allocated, before.Allocated, err)
-		}
-		_, err = f.CreateSnapshot(ctx, "another", v.ID)
-		wantError(t, err, ErrNoSpace)
-		f.restart()
+	_, err = f.CreateSnapshot(ctx, "another", v.ID)
+	wantError(t, err, ErrNoSpace)
+	f.restart()
+	if c, err := f.Capacity(); err != nil || c.Allocated != before.Allocated {
+		t.Errorf("restarted: %d bytes allocated, %d before, %v", c.Allocated, before.Allocated, err)
 	}
 	f.work()
-	eventually(t, func() bool {
-		s, _ := f.Store.Snapshot(s.ID)
-		return s.State == store.StateReady
-	})
+	if _, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err != nil {
+		t.Fatal(err)
+	}
 	if c, err := f.Capacity(); err != nil || c.Allocated != before.Allocated+mib {
 		t.Errorf("ready: %d bytes allocated, %d before, %v", c.Allocated, before.Allocated, err)
 	}
@@ -186,7 +234,7 @@ func TestACopyThatIsJustEndingLeavesNoLockBehind(t *testing.T) {
 	r := request("cloned", gib)
 	r.SourceVolume = v.ID
 	key := volumeKey(store.ID(r.Name))
-	ending, fresh, err := f.jobs.start(key, func(context.Context) error { return nil }) // has given up its lock, has not finished
+	ending, fresh, err := f.jobs.start(key, func(context.Context, *job) error { return nil }) // has given up its lock, has not finished
 	if err != nil || !fresh {
 		t.Fatalf("fresh %t, %v", fresh, err)
 	}
@@ -198,6 +246,25 @@ func TestACopyThatIsJustEndingLeavesNoLockBehind(t *testing.T) {
 	<-ending.done
 	if got := f.create(r); got.State != store.StateReady {
 		t.Errorf("volume %+v", got)
+	}
+}
+
+func TestASnapshotWhoseCopyIsJustEndingIsNotBegun(t *testing.T) {
+	f := newFixture(t)
+	v := f.create(request("pvc-1", gib))
+	ending, _, err := f.jobs.start(snapshotKey(store.ID("snap")), func(context.Context, *job) error { return errors.New("injected") }) // its record is gone
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.CreateSnapshot(t.Context(), "snap", v.ID)
+	wantError(t, err, ErrBusy)
+	if left := f.Snapshots("", "", true); len(left) != 0 {
+		t.Errorf("nobody makes %v", left)
+	}
+	f.work()
+	<-ending.done
+	if _, err := f.CreateSnapshot(t.Context(), "snap", v.ID); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -268,12 +335,11 @@ func TestTheSourceOfACopyThatWaitsIsNotDeleted(t *testing.T) {
 	other := f.create(request("pvc-2", gib))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := f.CreateSnapshot(ctx, "snap", v.ID); err != nil {
-		t.Fatal(err)
-	}
+	_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+	wantError(t, err, ErrBusy)
 	r := request("cloned", gib)
 	r.SourceVolume = other.ID
-	_, err := f.Create(ctx, r)
+	_, err = f.Create(ctx, r)
 	wantError(t, err, ErrBusy)
 	for _, id := range []string{v.ID, other.ID} {
 		wantError(t, f.Delete(t.Context(), id), ErrBusy)

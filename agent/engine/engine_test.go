@@ -76,7 +76,10 @@ func (f *fakeFilesystem) MakeRoot(path string, _ xfs.Root) error {
 	return os.MkdirAll(path, 0o700)
 }
 
-func (f *fakeFilesystem) CopyTree(ctx context.Context, source, target string, project uint32, _ func(int)) error {
+func (f *fakeFilesystem) CopyTree(ctx context.Context, source, target string, project uint32, report func(int)) error {
+	if report != nil {
+		report(1)
+	}
 	if f.gate != nil {
 		select {
 		case <-f.gate:

@@ -52,7 +52,7 @@ func (e *Engine) startGroup(ctx context.Context, id, root string, gid uint32) (*
 	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
 		return nil, err
 	}
-	running, fresh, err := e.jobs.start(key, func(ctx context.Context) error { return e.groupTree(ctx, root, gid) })
+	running, fresh, err := e.jobs.start(key, func(ctx context.Context, _ *job) error { return e.groupTree(ctx, root, gid) })
 	if err != nil {
 		return nil, err
 	}

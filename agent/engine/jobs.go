@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,8 +19,10 @@ const (
 
 // job is a copy in the background, which goes on when its caller gives up.
 type job struct {
-	done chan struct{}
-	err  error // valid after done is closed
+	done  chan struct{}
+	err   error        // valid after done is closed
+	files atomic.Int64 // how many it has come to
+	stop  func()       // its work is not wanted any more
 }
 
 // jobs are the copies that wait or run, by the key of what they make.
@@ -34,16 +37,22 @@ func newJobs() *jobs {
 }
 
 // start queues a job, unless one with this key is there already: then it returns that one, not fresh, and work will not run.
-func (j *jobs) start(key string, work func(context.Context) error) (running *job, fresh bool, err error) {
+func (j *jobs) start(key string, work func(context.Context, *job) error) (running *job, fresh bool, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if running, ok := j.byKey[key]; ok {
 		return running, false, nil
 	}
-	running = &job{done: make(chan struct{})}
+	wanted, stop := context.WithCancel(context.Background())
+	running = &job{done: make(chan struct{}), stop: stop}
 	select {
-	case j.queue <- func(ctx context.Context) { j.finish(key, running, work(ctx)) }:
+	case j.queue <- func(ctx context.Context) {
+		defer context.AfterFunc(ctx, stop)()
+		j.finish(key, running, work(wanted, running))
+		stop()
+	}:
 	default:
+		stop()
 		return nil, false, errors.Join(ErrBusy, errors.New("too many copies are waiting"))
 	}
 	j.byKey[key] = running
@@ -62,6 +71,17 @@ func (j *jobs) running(key string) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	_, ok := j.byKey[key]
+	return ok
+}
+
+// stop has a job end soon, and tells whether there is one.
+func (j *jobs) stop(key string) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	running, ok := j.byKey[key]
+	if ok {
+		running.stop()
+	}
 	return ok
 }
 
@@ -97,9 +117,10 @@ func (e *Engine) Run(ctx context.Context) {
 	workers.Wait()
 }
 
-// progress logs how far a copy has come.
-func (e *Engine) progress(what, id string) func(files int) {
+// progress notes how far a copy has come, for its callers and in the log.
+func (e *Engine) progress(j *job, what, id string) func(files int) {
 	return func(files int) {
+		j.files.Store(int64(files))
 		if files%progressFiles == 0 {
 			e.Log.Info("Copying", what, id, "files", files)
 		}

@@ -9,9 +9,8 @@ import (
 )
 
 // Repair makes the disk agree with the records after a crash. Nothing may be exported yet. What was being made is rolled back: it was
-// never acknowledged; but a snapshot that was being copied is copied again. What was being deleted is finished. Limits are set as the
-// records say. A volume whose data is missing is reported and left alone. So is an object that cannot be repaired (Unrepaired):
-// the others are served.
+// never acknowledged. What was being deleted is finished. Limits are set as the records say. A volume whose data is missing is
+// reported and left alone. So is an object that cannot be repaired (Unrepaired): the others are served.
 func (e *Engine) Repair() error {
 	if err := e.clearTmp(); err != nil {
 		return err

@@ -6,15 +6,12 @@ import (
 	"fmt"
 	"os"
 	"syscall"
-	"time"
 
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
-// snapshotPatience is how long a call waits for the copy, so that a small volume's snapshot is ready with the first answer.
-const snapshotPatience = 2 * time.Second
-
-// CreateSnapshot starts a snapshot of a volume, or finds the one that has this name. It may not be ready yet.
+// CreateSnapshot makes a snapshot of a volume, or finds the one that has this name. As long as it is being copied the answer is ErrBusy: whoever
+// has stopped an application for it may let it go on after a success.
 func (e *Engine) CreateSnapshot(ctx context.Context, name, source string) (store.Snapshot, error) {
 	if name == "" || len(name) > maxNameLength {
 		return store.Snapshot{}, fmt.Errorf("%w: name must have 1 to %d bytes", ErrInvalid, maxNameLength)
@@ -37,6 +34,8 @@ func (e *Engine) CreateSnapshot(ctx context.Context, name, source string) (store
 		return store.Snapshot{}, fmt.Errorf("%w: snapshot %q is of volume %s", ErrExists, name, s.SourceVolume)
 	case ok && s.State == store.StateReady:
 		return s, nil
+	case !ok && e.jobs.running(snapshotKey(id)): // one that has failed or was stopped, and is just ending
+		return store.Snapshot{}, fmt.Errorf("%w on snapshot %q", ErrBusy, name)
 	case !ok:
 		var err error
 		if s, err = e.beginSnapshot(id, name, source); err != nil {
@@ -74,19 +73,22 @@ func (e *Engine) beginSnapshot(id, name, source string) (store.Snapshot, error) 
 	return s, e.Store.PutSnapshot(s)
 }
 
-// awaitSnapshot starts the copy if it does not run, and gives it a moment.
+// awaitSnapshot starts the copy if it does not run. It goes on when the caller gives up.
 func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Snapshot, error) {
 	running, err := e.startSnapshot(s)
 	if err != nil {
 		return store.Snapshot{}, err
 	}
-	if err := running.wait(ctx, snapshotPatience); err != nil && !errors.Is(err, ErrBusy) {
+	if err := running.wait(ctx, copyPatience); errors.Is(err, ErrBusy) {
+		return store.Snapshot{}, fmt.Errorf("%w: snapshot %q is being made, %d files so far: repeat the call", ErrBusy, s.Name, running.files.Load())
+	} else if err != nil {
 		return store.Snapshot{}, err
 	}
-	if now, ok := e.Store.Snapshot(s.ID); ok {
-		s = now
+	made, ok := e.Store.Snapshot(s.ID)
+	if !ok || made.State != store.StateReady { // deleted as soon as it was made
+		return store.Snapshot{}, fmt.Errorf("%w on snapshot %q", ErrBusy, s.Name)
 	}
-	return s, nil
+	return made, nil
 }
 
 // startSnapshot holds the source in its place from now on: the copy may have to wait for others.
@@ -95,9 +97,9 @@ func (e *Engine) startSnapshot(s store.Snapshot) (*job, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: volume %s is being deleted", ErrBusy, s.SourceVolume)
 	}
-	running, fresh, err := e.jobs.start(snapshotKey(s.ID), func(ctx context.Context) error {
+	running, fresh, err := e.jobs.start(snapshotKey(s.ID), func(ctx context.Context, j *job) error {
 		defer release()
-		return e.copySnapshot(ctx, s.ID)
+		return e.copySnapshot(ctx, j, s.ID)
 	})
 	if err != nil || !fresh {
 		release()
@@ -106,8 +108,8 @@ func (e *Engine) startSnapshot(s store.Snapshot) (*job, error) {
 }
 
 // copySnapshot makes the tree beside its place and moves it there. It never goes on with what an earlier try has left: that would mix
-// two moments.
-func (e *Engine) copySnapshot(ctx context.Context, id string) error {
+// two moments. After an error nothing is left: who does not ask again knows of no snapshot that could be deleted.
+func (e *Engine) copySnapshot(ctx context.Context, j *job, id string) error {
 	s, ok := e.Store.Snapshot(id)
 	if !ok || s.State != store.StateCreating {
 		return nil
@@ -118,20 +120,23 @@ func (e *Engine) copySnapshot(ctx context.Context, id string) error {
 		return err
 	}
 	tmp, place := e.Store.TmpDir(store.KindSnapshot, id), e.Store.SnapshotDir(id)
-	if err := e.copyTree(ctx, "snapshot", id, source, tmp, s.Discarded()); err != nil {
-		_, renewErr := e.renewSnapshot(s)
-		return errors.Join(err, renewErr)
+	s.Created = e.Now().UTC()
+	err = e.copyTree(ctx, j, "snapshot", id, source, tmp, s.Discarded())
+	if err == nil {
+		if err = e.Store.Rename(tmp, place); err != nil {
+			err = fmt.Errorf("place snapshot: %w", err)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, e.finishDeleteSnapshot(s))
 	}
 	s.State = store.StateReady
-	if err := e.Store.Rename(tmp, place); err != nil {
-		return fmt.Errorf("place snapshot: %w", err)
-	}
 	return e.Store.PutSnapshot(s)
 }
 
 // copyTree copies into tmp. On an error nothing is left there.
-func (e *Engine) copyTree(ctx context.Context, what, id, source, tmp string, d store.Discarded) error {
-	err := e.Filesystem.CopyTree(ctx, source, tmp, d.ProjectID, e.progress(what, id))
+func (e *Engine) copyTree(ctx context.Context, j *job, what, id, source, tmp string, d store.Discarded) error {
+	err := e.Filesystem.CopyTree(ctx, source, tmp, d.ProjectID, e.progress(j, what, id))
 	if err == nil {
 		return nil
 	}
@@ -174,7 +179,8 @@ func (e *Engine) clearSnapshot(s store.Snapshot) (store.Snapshot, error) {
 	return s, nil
 }
 
-// DeleteSnapshot deletes a snapshot. What does not exist is deleted.
+// DeleteSnapshot deletes a snapshot. What does not exist is deleted. The copy of one that is being made is stopped: the answer is ErrBusy until
+// it has ended.
 func (e *Engine) DeleteSnapshot(id string) error {
 	if !store.ValidID(id) {
 		return nil
@@ -188,8 +194,8 @@ func (e *Engine) DeleteSnapshot(id string) error {
 	if !ok {
 		return nil
 	}
-	if e.jobs.running(snapshotKey(id)) {
-		return fmt.Errorf("%w: snapshot %s is being made", ErrBusy, id)
+	if e.jobs.stop(snapshotKey(id)) {
+		return fmt.Errorf("%w: snapshot %s was being made, and is being stopped: repeat the call", ErrBusy, id)
 	}
 	releaseTree, ok := e.locks.acquire(treeKey(e.Store.SnapshotDir(id)))
 	if !ok {
@@ -203,9 +209,12 @@ func (e *Engine) DeleteSnapshot(id string) error {
 	return e.finishDeleteSnapshot(s)
 }
 
+// finishDeleteSnapshot leaves nothing of a snapshot, nor of one that was never whole.
 func (e *Engine) finishDeleteSnapshot(s store.Snapshot) error {
-	if err := e.discard(e.Store.SnapshotDir(s.ID), e.Store.TrashDir(s.Discarded())); err != nil {
-		return err
+	for _, left := range []string{e.Store.SnapshotDir(s.ID), e.Store.TmpDir(store.KindSnapshot, s.ID)} {
+		if err := e.discard(left, e.Store.TrashDir(s.Discarded())); err != nil {
+			return err
+		}
 	}
 	if err := e.Store.RemoveSnapshot(s.ID); err != nil {
 		return err
@@ -214,35 +223,28 @@ func (e *Engine) finishDeleteSnapshot(s store.Snapshot) error {
 	return nil
 }
 
-// Snapshots lists the snapshots behind an id, in order of their ids, of one volume or of all.
-func (e *Engine) Snapshots(after, source string) []store.Snapshot {
+// Snapshots lists the snapshots behind an id, in order of their ids, of one volume or of all. Those that are being made are not snapshots
+// yet, and listed only with unfinished.
+func (e *Engine) Snapshots(after, source string, unfinished bool) []store.Snapshot {
 	var found []store.Snapshot
 	for _, s := range e.Store.Snapshots() {
-		if s.State != store.StateDeleting && s.ID > after && (source == "" || s.SourceVolume == source) {
+		listed := s.State == store.StateReady || unfinished && s.State == store.StateCreating
+		if listed && s.ID > after && (source == "" || s.SourceVolume == source) {
 			found = append(found, s)
 		}
 	}
 	return found
 }
 
-// repairSnapshot starts a copy again that was cut off: its caller was told that it is being made.
+// repairSnapshot drops what was being made: nobody was told of it, and a copy from now on would be of another moment than whoever asked for it
+// waits for.
 func (e *Engine) repairSnapshot(s store.Snapshot) error {
 	switch s.State {
 	case store.StateDeleting:
 		return e.finishDeleteSnapshot(s)
 	case store.StateCreating:
-		s, err := e.clearSnapshot(s)
-		if err != nil {
-			return err
-		}
-		if _, err := e.Volume(s.SourceVolume); err != nil {
-			return e.Store.RemoveSnapshot(s.ID)
-		}
-		if s, err = e.renewSnapshot(s); err != nil { // what clearTmp has moved to the trash has the old project
-			return err
-		}
-		_, err = e.startSnapshot(s)
-		return err
+		e.Log.Info("Rolling back a snapshot that was being made", "snapshot", s.ID, "name", s.Name)
+		return e.finishDeleteSnapshot(s)
 	default:
 		if _, err := os.Lstat(e.Store.SnapshotDir(s.ID)); err != nil {
 			e.Log.Error(err, "The data of a snapshot is missing", "snapshot", s.ID, "name", s.Name)

@@ -47,7 +47,7 @@ func (s *Service) ListSnapshots(_ context.Context, req *agentv1.ListSnapshotsReq
 	if err != nil {
 		return nil, err
 	}
-	all := c.Engine.Snapshots(req.GetAfterId(), req.GetSourceVolumeId())
+	all := c.Engine.Snapshots(req.GetAfterId(), req.GetSourceVolumeId(), req.GetUnfinished())
 	if id := req.GetId(); id != "" {
 		all = onlyID(all, id)
 	}

@@ -141,3 +141,41 @@ func TestMaxSnapshots(t *testing.T) {
 	f.edit(t, "restricted", func(s *v1alpha1.StorageProfileSpec) { s.Snapshots.MaxSnapshots = nil })
 	wantCode(t, take("c"), codes.OK)
 }
+
+// TestASnapshotThatIsBeingMade counts, so that not too many are begun, and is none for anybody else. Calls for it hold up no other.
+func TestASnapshotThatIsBeingMade(t *testing.T) {
+	f := newFixture(t, restricted(func(s *v1alpha1.StorageProfileSpec) { s.Snapshots.MaxSnapshots = new(int32(2)) }))
+	v := f.create(t, restrictedRequest("pvc-1"))
+	take := func(name string) error {
+		_, err := f.controller.CreateSnapshot(t.Context(), &csi.CreateSnapshotRequest{Name: name, SourceVolumeId: v.GetVolumeId()})
+		return err
+	}
+	listed := func() int {
+		list, err := f.controller.ListSnapshots(t.Context(), &csi.ListSnapshotsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(list.GetEntries())
+	}
+	f.agents[0].Copy(true)
+	for _, name := range []string{"a", "b", "a"} {
+		wantCode(t, take(name), codes.Aborted)
+	}
+	wantCode(t, take("c"), codes.ResourceExhausted)
+	if n := listed(); n != 0 {
+		t.Errorf("%d snapshots are listed, none is cut", n)
+	}
+	f.agents[0].Before(func(method string) error { // while "a" waits for its copy
+		if method == "CreateSnapshot" {
+			f.agents[0].Before(nil)
+			wantCode(t, take("b"), codes.Aborted)
+		}
+		return nil
+	})
+	wantCode(t, take("a"), codes.Aborted)
+	f.agents[0].Copy(false)
+	wantCode(t, take("a"), codes.OK)
+	if n := listed(); n != 1 {
+		t.Errorf("%d snapshots are listed, 1 is cut", n)
+	}
+}

@@ -49,11 +49,14 @@ func (c *Controller) CreateSnapshot(ctx context.Context, req *csi.CreateSnapshot
 	if err != nil {
 		return nil, toStatus(agentError(v.Shard, err))
 	}
+	if !made.GetReady() { // an agent of an earlier version: CSI has no success before the snapshot is cut
+		return nil, status.Errorf(codes.Aborted, "snapshot %q is being made: repeat the call", req.GetName())
+	}
 	return &csi.CreateSnapshotResponse{Snapshot: snapshot(v.Shard, made)}, nil
 }
 
 // admitSnapshot refuses a new snapshot of a volume that has as many as its profile allows, or on a backend that is being
-// deleted. Snapshots that are counted are made one at a time: release ends that.
+// deleted. Snapshots that are counted are begun one at a time: release ends that.
 func (c *Controller) admitSnapshot(ctx context.Context, s server, name, volume string) (release func(), err error) {
 	v, err := s.agent.GetVolume(ctx, &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: volume}})
 	// A snapshot outlives its volume, and its creation may be repeated.
@@ -79,7 +82,9 @@ func (c *Controller) admitSnapshot(ctx context.Context, s server, name, volume s
 	names, err := snapshotsOf(ctx, s, volume)
 	switch {
 	case err != nil:
-	case slices.Contains(names, name):
+	case slices.Contains(names, name): // as long as it is made, others may begin
+		release()
+		return func() {}, nil
 	case s.Deleting:
 		err = beingDeleted(s)
 	case len(names) >= int(*p.Spec.Snapshots.MaxSnapshots):
@@ -93,11 +98,11 @@ func (c *Controller) admitSnapshot(ctx context.Context, s server, name, volume s
 	return release, nil
 }
 
-// snapshotsOf lists the CSI names of a volume's snapshots.
+// snapshotsOf lists the CSI names of a volume's snapshots, and of those that are being made.
 func snapshotsOf(ctx context.Context, s server, volume string) ([]string, error) {
 	var names []string
 	for after := ""; ; {
-		page, err := s.agent.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{SourceVolumeId: volume, AfterId: after, MaxEntries: agentPage})
+		page, err := s.agent.ListSnapshots(ctx, &agentv1.ListSnapshotsRequest{SourceVolumeId: volume, AfterId: after, MaxEntries: agentPage, Unfinished: true})
 		if err != nil {
 			return nil, agentError(s.Shard, err)
 		}

@@ -158,12 +158,7 @@ func writeTree(t *testing.T, dir string) {
 
 func snapshotAndRestore(t *testing.T, h *host.Host, c agentv1.AgentClient, source, mounted string) {
 	t.Helper()
-	var s *agentv1.Snapshot
-	eventually(t, 60*time.Second, "a snapshot", func() bool {
-		var err error
-		s, err = c.CreateSnapshot(within(t, 60*time.Second), &agentv1.CreateSnapshotRequest{Name: "snap-1", SourceVolumeId: source})
-		return err == nil && s.GetReady()
-	})
+	s := snapshotReady(t, c, &agentv1.CreateSnapshotRequest{Name: "snap-1", SourceVolumeId: source})
 	if err := os.WriteFile(filepath.Join(mounted, "sub", "3"), []byte("changed"), 0o640); err != nil {
 		t.Fatal(err)
 	}

@@ -145,7 +145,7 @@ func (l *livesTest) live(ctx context.Context, i int) error {
 		step("snapshot", func() error {
 			resp, err := l.controller.CreateSnapshot(ctx, &csi.CreateSnapshotRequest{Name: fmt.Sprintf("snapshot-life-%d", i), SourceVolumeId: p.handle})
 			if err == nil && !resp.GetSnapshot().GetReadyToUse() {
-				return status.Error(codes.Unavailable, "not ready yet")
+				return errors.New("a snapshot that is not ready")
 			}
 			snapshot = resp.GetSnapshot().GetSnapshotId()
 			return err

@@ -1102,9 +1102,9 @@ type Snapshot struct {
 	Id             string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Name           string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	SourceVolumeId string                 `protobuf:"bytes,3,opt,name=source_volume_id,json=sourceVolumeId,proto3" json:"source_volume_id,omitempty"`
-	Bytes          int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"` // smallest size of a volume that it can be restored to
-	Created        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
-	Ready          bool                   `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`
+	Bytes          int64                  `protobuf:"varint,4,opt,name=bytes,proto3" json:"bytes,omitempty"`    // smallest size of a volume that it can be restored to
+	Created        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"` // when its copy began; while it is being made, when it was asked for
+	Ready          bool                   `protobuf:"varint,6,opt,name=ready,proto3" json:"ready,omitempty"`    // false while it is being made
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1319,6 +1319,7 @@ type ListSnapshotsRequest struct {
 	AfterId        string                 `protobuf:"bytes,2,opt,name=after_id,json=afterId,proto3" json:"after_id,omitempty"`
 	Id             string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`                                                 // only this one
 	SourceVolumeId string                 `protobuf:"bytes,4,opt,name=source_volume_id,json=sourceVolumeId,proto3" json:"source_volume_id,omitempty"` // only those of this volume
+	Unfinished     bool                   `protobuf:"varint,5,opt,name=unfinished,proto3" json:"unfinished,omitempty"`                                // also those that are being made
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1379,6 +1380,13 @@ func (x *ListSnapshotsRequest) GetSourceVolumeId() string {
 		return x.SourceVolumeId
 	}
 	return ""
+}
+
+func (x *ListSnapshotsRequest) GetUnfinished() bool {
+	if x != nil {
+		return x.Unfinished
+	}
+	return false
 }
 
 type ListSnapshotsResponse struct {
@@ -2547,13 +2555,16 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x10source_volume_id\x18\x02 \x01(\tR\x0esourceVolumeId\"'\n" +
 	"\x15DeleteSnapshotRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x18\n" +
-	"\x16DeleteSnapshotResponse\"\x8c\x01\n" +
+	"\x16DeleteSnapshotResponse\"\xac\x01\n" +
 	"\x14ListSnapshotsRequest\x12\x1f\n" +
 	"\vmax_entries\x18\x01 \x01(\x05R\n" +
 	"maxEntries\x12\x19\n" +
 	"\bafter_id\x18\x02 \x01(\tR\aafterId\x12\x0e\n" +
 	"\x02id\x18\x03 \x01(\tR\x02id\x12(\n" +
-	"\x10source_volume_id\x18\x04 \x01(\tR\x0esourceVolumeId\"y\n" +
+	"\x10source_volume_id\x18\x04 \x01(\tR\x0esourceVolumeId\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x05 \x01(\bR\n" +
+	"unfinished\"y\n" +
 	"\x15ListSnapshotsResponse\x12<\n" +
 	"\tsnapshots\x18\x01 \x03(\v2\x1e.nfsoperator.agent.v1.SnapshotR\tsnapshots\x12\"\n" +
 	"\rnext_after_id\x18\x02 \x01(\tR\vnextAfterId\"\x82\x01\n" +

@@ -75,9 +75,11 @@ type AgentClient interface {
 	ListVolumes(ctx context.Context, in *ListVolumesRequest, opts ...grpc.CallOption) (*ListVolumesResponse, error)
 	// GetCapacity says what the disk holds and what it can still promise. Roles: controller, manager.
 	GetCapacity(ctx context.Context, in *GetCapacityRequest, opts ...grpc.CallOption) (*Capacity, error)
-	// CreateSnapshot starts a snapshot of a volume, or answers with the one that has this name. Role: controller.
+	// CreateSnapshot makes a snapshot of a volume, or answers with the one that has this name; Aborted as long as it is being made.
+	// Role: controller.
 	CreateSnapshot(ctx context.Context, in *CreateSnapshotRequest, opts ...grpc.CallOption) (*Snapshot, error)
-	// DeleteSnapshot deletes a snapshot; what does not exist is OK. Role: controller.
+	// DeleteSnapshot deletes a snapshot; what does not exist is OK. One that is being made is stopped, and Aborted the answer until it is
+	// gone. Role: controller.
 	DeleteSnapshot(ctx context.Context, in *DeleteSnapshotRequest, opts ...grpc.CallOption) (*DeleteSnapshotResponse, error)
 	// ListSnapshots lists snapshots in order of their ids. Roles: controller, manager.
 	ListSnapshots(ctx context.Context, in *ListSnapshotsRequest, opts ...grpc.CallOption) (*ListSnapshotsResponse, error)
@@ -304,9 +306,11 @@ type AgentServer interface {
 	ListVolumes(context.Context, *ListVolumesRequest) (*ListVolumesResponse, error)
 	// GetCapacity says what the disk holds and what it can still promise. Roles: controller, manager.
 	GetCapacity(context.Context, *GetCapacityRequest) (*Capacity, error)
-	// CreateSnapshot starts a snapshot of a volume, or answers with the one that has this name. Role: controller.
+	// CreateSnapshot makes a snapshot of a volume, or answers with the one that has this name; Aborted as long as it is being made.
+	// Role: controller.
 	CreateSnapshot(context.Context, *CreateSnapshotRequest) (*Snapshot, error)
-	// DeleteSnapshot deletes a snapshot; what does not exist is OK. Role: controller.
+	// DeleteSnapshot deletes a snapshot; what does not exist is OK. One that is being made is stopped, and Aborted the answer until it is
+	// gone. Role: controller.
 	DeleteSnapshot(context.Context, *DeleteSnapshotRequest) (*DeleteSnapshotResponse, error)
 	// ListSnapshots lists snapshots in order of their ids. Roles: controller, manager.
 	ListSnapshots(context.Context, *ListSnapshotsRequest) (*ListSnapshotsResponse, error)

@@ -33,6 +33,7 @@ type Agent struct {
 	volumes       map[string]*agentv1.Volume
 	halfMade      map[string]bool
 	snapshots     map[string]*agentv1.Snapshot
+	copying       bool
 	grants        map[string]*agentv1.Grant
 	announcements []*agentv1.Announcement
 	calls         []string
@@ -342,17 +343,32 @@ func (a *Agent) CreateSnapshot(_ context.Context, req *agentv1.CreateSnapshotReq
 		if s.GetSourceVolumeId() != req.GetSourceVolumeId() {
 			return nil, status.Error(codes.AlreadyExists, "another snapshot has this name")
 		}
-		return s, nil
+		return a.copied(s)
 	}
 	v, ok := a.volumes[req.GetSourceVolumeId()]
 	if !ok {
 		return nil, status.Error(codes.NotFound, "no such volume")
 	}
 	s := &agentv1.Snapshot{
-		Id: id, Name: req.GetName(), SourceVolumeId: v.GetId(), Bytes: v.GetSpec().GetBytes(), Created: timestamppb.Now(), Ready: true,
+		Id: id, Name: req.GetName(), SourceVolumeId: v.GetId(), Bytes: v.GetSpec().GetBytes(), Created: timestamppb.Now(),
 	}
 	a.snapshots[id] = s
+	return a.copied(s)
+}
+
+func (a *Agent) copied(s *agentv1.Snapshot) (*agentv1.Snapshot, error) {
+	if !s.GetReady() && a.copying {
+		return nil, status.Error(codes.Aborted, "the snapshot is being made")
+	}
+	s.Ready = true
 	return s, nil
+}
+
+// Copy says whether snapshots that are asked for remain unfinished for now.
+func (a *Agent) Copy(copying bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.copying = copying
 }
 
 // DeleteSnapshot implements the contract.
@@ -369,7 +385,7 @@ func (a *Agent) ListSnapshots(_ context.Context, req *agentv1.ListSnapshotsReque
 	defer a.mu.Unlock()
 	var all []*agentv1.Snapshot
 	for _, s := range a.snapshots {
-		if (req.GetId() == "" || req.GetId() == s.GetId()) && (req.GetSourceVolumeId() == "" || req.GetSourceVolumeId() == s.GetSourceVolumeId()) {
+		if (s.GetReady() || req.GetUnfinished()) && (req.GetId() == "" || req.GetId() == s.GetId()) && (req.GetSourceVolumeId() == "" || req.GetSourceVolumeId() == s.GetSourceVolumeId()) {
 			all = append(all, s)
 		}
 	}
