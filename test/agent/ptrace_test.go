@@ -54,7 +54,7 @@ var harmless = map[uint64]bool{
 	unix.SYS_CLONE: true, unix.SYS_MMAP: true, unix.SYS_MUNMAP: true, unix.SYS_MPROTECT: true, unix.SYS_MADVISE: true, unix.SYS_SIGALTSTACK: true,
 	unix.SYS_RT_SIGPROCMASK: true, unix.SYS_RT_SIGRETURN: true, unix.SYS_RT_SIGACTION: true, unix.SYS_UNSHARE: true, unix.SYS_UMASK: true,
 	unix.SYS_RESTART_SYSCALL: true, unix.SYS_SET_TID_ADDRESS: true, unix.SYS_SET_ROBUST_LIST: true, unix.SYS_RSEQ: true, unix.SYS_PRCTL: true,
-	unix.SYS_CLOCK_GETTIME: true, unix.SYS_GETTIMEOFDAY: true, unix.SYS_GETRANDOM: true, unix.SYS_SCHED_GETAFFINITY: true, unix.SYS_PRLIMIT64: true,
+	unix.SYS_CLOCK_GETTIME: true, unix.SYS_GETTIMEOFDAY: true, unix.SYS_GETRANDOM: true, unix.SYS_SETPRIORITY: true, unix.SYS_SCHED_GETAFFINITY: true, unix.SYS_PRLIMIT64: true,
 	unix.SYS_EXIT: true, unix.SYS_EXIT_GROUP: true,
 }
 
