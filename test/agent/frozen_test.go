@@ -5,6 +5,7 @@ package agent
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/agent/ganesha"
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 	"github.com/nfs-operator/nfs-operator/test/agent/nfs4"
 )
@@ -62,7 +64,9 @@ func TestADiskThatHangs(t *testing.T) {
 	for i, client := range clients {
 		calls.Go(func() error { return client.OpenAndLock(root, fmt.Sprintf("file-%d", i)) })
 	}
-	eventually(t, time.Minute, "nearly all of Ganesha's threads wait for the disk", func() bool { return threads(t, ganeshaProgram, 'D') > ganeshaThreads*9/10 })
+	eventually(t, time.Minute, "Ganesha has no thread left that answers", func() bool {
+		return threads(t, ganeshaProgram, 'D') > ganeshaThreads*9/10 && ganesha.Probe(t.Context(), netip.MustParseAddrPort(nfsAddress)) != nil
+	})
 	wantAnswers(t, h, a, http.StatusOK)
 	thaw()
 	if err := calls.Wait(); err != nil {
