@@ -12,10 +12,10 @@ import (
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 )
 
-// What a program that has begun anew is told: why, which share it was, and which files of the former one are still open.
+// What a program that has begun anew is told: why, whose share or disk it was, and which files of the former one are still open.
 const (
 	lostVariable   = "NFS_OPERATOR_SHARE_LOST"
-	serverVariable = "NFS_OPERATOR_SHARE_SERVER"
+	serverVariable = "NFS_OPERATOR_LOST_SERVER"
 	openVariable   = "NFS_OPERATOR_SHARE_OPEN"
 	diskVariable   = "NFS_OPERATOR_DISK_LOST"
 )
@@ -36,7 +36,11 @@ func (e LostShare) BeginAnew() error {
 // is in use: execve(2) ends every thread and closes every file. The container stays, so that the kubelet does not put the start
 // off. It returns only when it cannot.
 func (e LostDisk) BeginAnew() error {
-	return execute([]string{diskVariable + "=" + e.Error()})
+	return execute(e.variables())
+}
+
+func (e LostDisk) variables() []string {
+	return []string{diskVariable + "=" + e.Error(), serverVariable + "=" + e.ServerID}
 }
 
 func execute(variables []string) error {
@@ -80,7 +84,7 @@ func isKernels(path string) bool {
 	return false
 }
 
-// begunAnew is why the program was begun anew, if it was, and the identity of the share that it served. What the former one has left open is closed as soon as that can be.
+// begunAnew is why the program was begun anew, if it was, and the identity of the server on the share or disk that it served. What the former one has left open is closed as soon as that can be.
 func begunAnew() (c condition, serverID string, anew bool) {
 	for number := range strings.SplitSeq(os.Getenv(openVariable), ",") {
 		if fd, err := strconv.Atoi(number); err == nil && fd > 2 {
@@ -95,7 +99,7 @@ func begunAnew() (c condition, serverID string, anew bool) {
 		_ = os.Unsetenv(v)
 	}
 	if lostDisk {
-		return condition{agentv1.ReasonDiskFailed, disk}, "", true
+		return condition{agentv1.ReasonDiskFailed, disk}, serverID, true
 	}
 	return condition{agentv1.ReasonShareUnreachable, why}, serverID, anew
 }

@@ -3,6 +3,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,9 +85,11 @@ func Run(ctx context.Context, o Options) error {
 	defer s.lose(nil)
 	if c, serverID, anew := begunAnew(); anew {
 		s.problem = c
-		if e := s.Config.External; e != nil && e.ServerID == "" {
-			e.ServerID = serverID
+		known := &s.Config.ServerID
+		if s.Config.External != nil {
+			known = &s.Config.External.ServerID
 		}
+		*known = cmp.Or(*known, serverID) // the manager has not said it at the first start
 	}
 	s.service = service.New(s.status)
 	s.metrics.watch(s)
@@ -152,7 +155,7 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) error {
 	}
 	ctx, lose := context.WithCancelCause(ctx)
 	defer lose(nil)
-	go watchDisk(ctx, func() error { return xfs.CheckRunning(d.store.ServerRecord()) }, lose)
+	go watchDisk(ctx, d.store.Server().ServerID, func() error { return xfs.CheckRunning(d.store.ServerRecord()) }, lose)
 	if s.serveDisk(ctx, d, calls); errors.As(context.Cause(ctx), new(LostDisk)) {
 		return context.Cause(ctx)
 	}

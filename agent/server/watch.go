@@ -15,7 +15,10 @@ import (
 const watchInterval = 100 * time.Millisecond
 
 // LostDisk is the error of a disk whose file system was in use and has shut down: BeginAnew.
-type LostDisk struct{ Err error }
+type LostDisk struct {
+	Err      error
+	ServerID string // of the server on that disk
+}
 
 func (e LostDisk) Error() string {
 	return fmt.Sprintf("%v. Ganesha was killed, so that clients wait; the disk is mounted anew as soon as that can be, and what was acknowledged comes back with the file system's log. "+
@@ -26,10 +29,10 @@ func (e LostDisk) Unwrap() error { return e.Err }
 
 // watchDisk looks at the file system until the context ends, or it has shut down: lose is called then. A look that hangs with the disk
 // holds up nothing else.
-func watchDisk(ctx context.Context, look func() error, lose context.CancelCauseFunc) {
+func watchDisk(ctx context.Context, serverID string, look func() error, lose context.CancelCauseFunc) {
 	for sleep(ctx, watchInterval) {
 		if err := look(); errors.Is(err, xfs.ErrShutDown) {
-			lose(LostDisk{err})
+			lose(LostDisk{err, serverID})
 			return
 		}
 	}

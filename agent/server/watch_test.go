@@ -17,14 +17,16 @@ func TestADiskIsLostOnceItsFilesystemHasShutDown(t *testing.T) {
 	defer lose(nil)
 	answers := []error{nil, errors.New("too many open files"), fmt.Errorf("%w: %w", xfs.ErrShutDown, syscall.EIO)}
 	looks := 0
-	watchDisk(ctx, func() error { looks++; return answers[looks-1] }, lose)
+	watchDisk(ctx, "nfs-1", func() error { looks++; return answers[looks-1] }, lose)
 	var lost LostDisk
 	if cause := context.Cause(ctx); looks != len(answers) || !errors.As(cause, &lost) || !errors.Is(cause, syscall.EIO) {
 		t.Fatalf("%d looks, then %v", looks, cause)
 	}
-	name, value, _ := strings.Cut(diskVariable+"="+lost.Error(), "=")
-	t.Setenv(name, value)
-	if c, id, anew := begunAnew(); !anew || id != "" || c.reason != agentv1.ReasonDiskFailed || !strings.Contains(c.message, "input/output error") {
+	for _, variable := range lost.variables() {
+		name, value, _ := strings.Cut(variable, "=")
+		t.Setenv(name, value)
+	}
+	if c, id, anew := begunAnew(); !anew || id != "nfs-1" || c.reason != agentv1.ReasonDiskFailed || !strings.Contains(c.message, "input/output error") {
 		t.Errorf("begun anew because of %+v of %q, %v", c, id, anew)
 	}
 	if _, _, anew := begunAnew(); anew {
@@ -39,7 +41,7 @@ func TestALookThatHangsEndsWithTheWatch(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		watchDisk(ctx, func() error { close(looking); <-hang; return nil }, lose)
+		watchDisk(ctx, "nfs-1", func() error { close(looking); <-hang; return nil }, lose)
 	}()
 	<-looking
 	lose(nil)
