@@ -15,7 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/nfs-operator/nfs-operator/test/bench"
 	"github.com/nfs-operator/nfs-operator/test/story"
@@ -69,16 +70,38 @@ func (c client) bindClaims(n int) []float64 {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(c.t.Context(), claimsPatience)
 	defer cancel()
-	claims := c.api.CoreV1().PersistentVolumeClaims(c.Namespace)
-	events, err := claims.Watch(ctx, metav1.ListOptions{})
-	if err != nil {
+	// An informer, for a watch that is not read all the time, or lasts for minutes, may be ended by the API server.
+	factory := informers.NewSharedInformerFactoryWithOptions(c.api, 0, informers.WithNamespace(c.Namespace))
+	claims := factory.Core().V1().PersistentVolumeClaims().Informer()
+	bound := make(chan time.Time, n)
+	seen := map[string]bool{}
+	note := func(object any) {
+		if claim := object.(*corev1.PersistentVolumeClaim); claim.Status.Phase == corev1.ClaimBound && !seen[claim.Name] {
+			seen[claim.Name] = true
+			bound <- time.Now()
+		}
+	}
+	if _, err := claims.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: note, UpdateFunc: func(_, now any) { note(now) }}); err != nil {
 		c.t.Fatal(err)
 	}
-	defer events.Stop()
+	factory.StartWithContext(ctx)
+	defer factory.Shutdown()
+	defer cancel()
+	factory.WaitForCacheSyncWithContext(ctx)
+
 	begin := time.Now()
 	c.createClaims(ctx, n)
 	c.t.Logf("%d claims made after %s", n, time.Since(begin).Round(time.Second))
-	return c.awaitBound(events, begin, n)
+	seconds := make([]float64, 0, n)
+	for len(seconds) < n {
+		select {
+		case moment := <-bound:
+			seconds = append(seconds, moment.Sub(begin).Seconds())
+		case <-ctx.Done():
+			c.t.Fatalf("%d of %d claims are Bound after %s", len(seconds), n, time.Since(begin).Round(time.Second))
+		}
+	}
+	return seconds
 }
 
 func (c client) createClaims(ctx context.Context, n int) {
@@ -109,24 +132,6 @@ func atOnce(n int, create func(i int)) {
 	}
 	close(next)
 	all.Wait()
-}
-
-func (c client) awaitBound(events watch.Interface, begin time.Time, n int) []float64 {
-	c.t.Helper()
-	seen := map[string]bool{}
-	var bound []float64
-	for event := range events.ResultChan() {
-		claim, ok := event.Object.(*corev1.PersistentVolumeClaim)
-		if !ok || claim.Status.Phase != corev1.ClaimBound || seen[claim.Name] {
-			continue
-		}
-		seen[claim.Name] = true
-		if bound = append(bound, time.Since(begin).Seconds()); len(bound) == n {
-			return bound
-		}
-	}
-	c.t.Fatalf("%d of %d claims are Bound after %s", len(bound), n, time.Since(begin).Round(time.Second))
-	return nil
 }
 
 // requests is how many requests the API server has answered, whoever asked. A watch counts when it ends.
