@@ -165,7 +165,6 @@ func (s *Server) run(ctx context.Context, calls *grpc.Server) error {
 
 // serveDisk serves until the context ends.
 func (s *Server) serveDisk(ctx context.Context, d *disk, calls *grpc.Server) {
-
 	book := access.New(d.store, s.patience(), time.Now, s.Log)
 	record := d.store.Server()
 	nfs := ganesha.New(ganesha.Config{
@@ -194,16 +193,13 @@ func (s *Server) serveDisk(ctx context.Context, d *disk, calls *grpc.Server) {
 	keeper.Look() // Ganesha has to know them when it starts
 	s.setHostname(record.ServerID)
 	runs := <-version // not under the lock, which /livez takes
-	s.mu.Lock()
-	s.nfs = nfs
-	s.engine = e
-	s.exports = keeper
-	s.facts = readFacts(record)
-	s.facts.ganesha = runs
-	s.facts.capabilities = d.capabilities()
+	facts := readFacts(record)
+	facts.ganesha, facts.capabilities = runs, d.capabilities()
 	if d.mounted != nil {
-		s.facts.filesystem = d.mounted.Type
+		facts.filesystem = d.mounted.Type
 	}
+	s.mu.Lock()
+	s.nfs, s.engine, s.exports, s.facts = nfs, e, keeper, facts
 	s.mu.Unlock()
 	s.Log.Info("The disk is ready to be served", "checkedFor", time.Since(begin).String(), "handleCheckedFor", handleChecked.Sub(begin).String())
 	ended := make(chan struct{})

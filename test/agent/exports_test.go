@@ -83,6 +83,7 @@ func wantRefused(t *testing.T, path string) {
 }
 
 func testAStaticExportIsOpenedLikeAVolume(t *testing.T, h *host.Host) {
+	t.Helper()
 	node := h.Node(t, "node-a")
 	access := open(t, node, "e-private")
 	if access.GetPath() != "/e-private" {
@@ -111,6 +112,7 @@ func testAStaticExportIsOpenedLikeAVolume(t *testing.T, h *host.Host) {
 }
 
 func testExportsChangeWithoutARestart(t *testing.T, h *host.Host, media string) {
+	t.Helper()
 	later := config.Exports{Exports: []config.StaticExport{
 		staticExport("media", config.ExportClient{CIDR: here, ReadOnly: true}),
 		staticExport("private"),
@@ -152,6 +154,7 @@ func testExportsChangeWithoutARestart(t *testing.T, h *host.Host, media string) 
 }
 
 func testAWrongFileChangesNothing(t *testing.T, h *host.Host, a *host.Agent) {
+	t.Helper()
 	h.WriteExportsText(t, []byte("exports: [{name: '\"; } EXPORT {', path: ../volumes, bytes: 1, squash: None}]"))
 	warned := func(ctx context.Context) string {
 		st, err := h.Manager(t).GetStatus(ctx, &agentv1.GetStatusRequest{})

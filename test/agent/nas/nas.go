@@ -71,7 +71,7 @@ func Start(tb testing.TB, o Options) *NAS {
 	}
 	must(tb, unix.Mount(o.Device, n.Dir, "xfs", 0, "wsync"))
 	tb.Cleanup(func() { _ = unix.Unmount(n.Dir, unix.MNT_DETACH) })
-	if err := unix.Mount("nfsd", control, "nfsd", 0, ""); err != nil && err != unix.EBUSY { //nolint:errorlint // nothing is wrapped
+	if err := unix.Mount("nfsd", control, "nfsd", 0, ""); err != nil && err != unix.EBUSY {
 		tb.Fatalf("mount %s: %v", control, err)
 	}
 	tb.Cleanup(func() { n.stop(tb) })
