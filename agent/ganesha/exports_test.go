@@ -116,13 +116,20 @@ func newTestExporter(t *testing.T, names ...string) (*exporter, *fakeSource, *fa
 	return x, source, bus
 }
 
+// served lets an exporter work until the test's bubble ends.
+func served(t *testing.T, x *exporter, bus *fakeBus) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	go func() { _ = x.serve(ctx, bus) }()
+	synctest.Wait()
+	return ctx
+}
+
 func TestExportsFollowTheSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, source, bus := newTestExporter(t, "a", "b")
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = x.serve(ctx, bus) }()
-		synctest.Wait()
+		ctx := served(t, x, bus)
 
 		fresh, updated := testExport(), source.all["a"]
 		fresh.Name, fresh.ID = "c", 3
@@ -145,10 +152,7 @@ func TestExportsFollowTheSource(t *testing.T) {
 func TestManyChangesOfOneExportAreToldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, source, bus := newTestExporter(t, "a")
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = x.serve(ctx, bus) }()
-		synctest.Wait()
+		ctx := served(t, x, bus)
 		bus.takes = time.Second
 		var all sync.WaitGroup
 		for i := range 100 {
@@ -174,10 +178,7 @@ func TestManyChangesOfOneExportAreToldAtOnce(t *testing.T) {
 func TestOneExportThatChangesAllTheTimeHoldsUpNoOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, source, bus := newTestExporter(t, "busy", "other")
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = x.serve(ctx, bus) }()
-		synctest.Wait()
+		ctx := served(t, x, bus)
 		bus.takes = time.Second
 		change := func(name string, i int) error {
 			changed, _ := source.Export(name)
@@ -211,10 +212,7 @@ func TestOneExportThatChangesAllTheTimeHoldsUpNoOther(t *testing.T) {
 func TestAnExportWithANewIDReplacesTheOld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, source, bus := newTestExporter(t, "a")
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = x.serve(ctx, bus) }()
-		synctest.Wait()
+		ctx := served(t, x, bus)
 		again := source.all["a"]
 		again.ID = 9
 		source.set("a", &again)
@@ -230,10 +228,7 @@ func TestAnExportWithANewIDReplacesTheOld(t *testing.T) {
 func TestARefusalIsToldAndTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		x, source, bus := newTestExporter(t, "a")
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = x.serve(ctx, bus) }()
-		synctest.Wait()
+		ctx := served(t, x, bus)
 		source.set("a", nil)
 		bus.setFail(dbus.Error{Name: "org.freedesktop.DBus.Error.InvalidArgs"})
 		if err := x.sync(ctx, "a"); err == nil {
@@ -266,10 +261,7 @@ func TestALostConnectionEndsTheWorkAndNothingIsForgotten(t *testing.T) {
 			t.Errorf("error %v while nothing serves", err)
 		}
 		bus.setFail(nil)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go func() { _ = x.serve(ctx, bus) }()
-		synctest.Wait()
+		served(t, x, bus)
 		if len(bus.exports) != 0 {
 			t.Errorf("exports %v", bus.exports)
 		}

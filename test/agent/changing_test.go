@@ -30,25 +30,30 @@ func TestCopyOfATreeThatChanges(t *testing.T) {
 			func(in func(...string) string) error { return os.Symlink("x", in("1")) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), os.Mkdir(in("1"), 0o700))
-			}, []string{"1 -> x"},
+			},
+			[]string{"1 -> x"},
 		},
 		"a link goes": {
 			func(in func(...string) string) error { return os.Symlink("x", in("1")) }, "1",
-			func(in func(...string) string) error { return os.Remove(in("1")) }, []string{"1 -> x"},
+			func(in func(...string) string) error { return os.Remove(in("1")) },
+			[]string{"1 -> x"},
 		},
 		"a file goes": {
 			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
-			func(in func(...string) string) error { return os.Remove(in("1")) }, []string{"1 one"},
+			func(in func(...string) string) error { return os.Remove(in("1")) },
+			[]string{"1 one"},
 		},
 		"a directory goes": {
 			func(in func(...string) string) error { return os.Mkdir(in("1"), 0o700) }, "1",
-			func(in func(...string) string) error { return os.Remove(in("1")) }, []string{"1"},
+			func(in func(...string) string) error { return os.Remove(in("1")) },
+			[]string{"1"},
 		},
 		"a file is replaced by another": {
 			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.WriteFile(in("2"), []byte("two"), 0o600), os.Rename(in("2"), in("1")))
-			}, []string{"1 one"},
+			},
+			[]string{"1 one"},
 		},
 		"a file that has not been looked at is replaced by another": {
 			func(in func(...string) string) error {
@@ -56,7 +61,8 @@ func TestCopyOfATreeThatChanges(t *testing.T) {
 			}, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.WriteFile(in("3"), []byte("three"), 0o600), os.Rename(in("3"), in("2")))
-			}, []string{"1 one", "2 three"},
+			},
+			[]string{"1 one", "2 three"},
 		},
 		"a file with two names is replaced by another": {
 			func(in func(...string) string) error {
@@ -64,23 +70,27 @@ func TestCopyOfATreeThatChanges(t *testing.T) {
 			}, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.WriteFile(in("3"), []byte("three"), 0o600), os.Rename(in("3"), in("1")))
-			}, []string{"1 one", "2 one"},
+			},
+			[]string{"1 one", "2 one"},
 		},
 		"a file is renamed": {
 			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
-			func(in func(...string) string) error { return os.Rename(in("1"), in("2")) }, []string{"1 one", "2 one"},
+			func(in func(...string) string) error { return os.Rename(in("1"), in("2")) },
+			[]string{"1 one", "2 one"},
 		},
 		"a file that has not been looked at is renamed": {
 			func(in func(...string) string) error {
 				return errors.Join(os.WriteFile(in("1"), []byte("one"), 0o600), os.WriteFile(in("2"), []byte("two"), 0o600))
 			}, "1",
-			func(in func(...string) string) error { return os.Rename(in("2"), in("3")) }, []string{"1 one", "3 two"},
+			func(in func(...string) string) error { return os.Rename(in("2"), in("3")) },
+			[]string{"1 one", "3 two"},
 		},
 		"a directory that has not been looked at is renamed": {
 			func(in func(...string) string) error {
 				return errors.Join(os.WriteFile(in("1"), []byte("one"), 0o600), os.Mkdir(in("2"), 0o700), os.WriteFile(in("2", "a"), []byte("a"), 0o600))
 			}, "1",
-			func(in func(...string) string) error { return os.Rename(in("2"), in("3")) }, []string{"1 one", "3", "3/a a"},
+			func(in func(...string) string) error { return os.Rename(in("2"), in("3")) },
+			[]string{"1 one", "3", "3/a a"},
 		},
 		"a directory is renamed while it is read": {
 			func(in func(...string) string) error {
@@ -93,25 +103,29 @@ func TestCopyOfATreeThatChanges(t *testing.T) {
 			func(in func(...string) string) error { return os.Mkdir(in("1"), 0o700) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), os.Symlink("../outside", in("1")))
-			}, []string{"1"},
+			},
+			[]string{"1"},
 		},
 		"a file becomes a link to another volume": {
 			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), os.Symlink("../outside/secret", in("1")))
-			}, []string{"1 one"},
+			},
+			[]string{"1 one"},
 		},
 		"a file becomes a pipe": {
 			func(in func(...string) string) error { return os.WriteFile(in("1"), []byte("one"), 0o600) }, "1",
 			func(in func(...string) string) error {
 				return errors.Join(os.Remove(in("1")), unix.Mkfifo(in("1"), 0o600))
-			}, []string{"1 one"},
+			},
+			[]string{"1 one"},
 		},
 		"a directory goes while it is read": {
 			func(in func(...string) string) error {
 				return errors.Join(os.Mkdir(in("1"), 0o700), os.WriteFile(in("1", "file"), nil, 0o600))
 			}, "1/file",
-			func(in func(...string) string) error { return os.RemoveAll(in("1")) }, []string{"1", "1/file"},
+			func(in func(...string) string) error { return os.RemoveAll(in("1")) },
+			[]string{"1", "1/file"},
 		},
 		"another file takes the number of one with two names": {
 			func(in func(...string) string) error {
@@ -129,7 +143,8 @@ func TestCopyOfATreeThatChanges(t *testing.T) {
 					err = os.WriteFile(latter, []byte("latter"), 0o600)
 				}
 				return errors.Join(err, os.Link(latter, in("2", "a")), os.Link(latter, in("2", "b")))
-			}, []string{"1", "1/a", "1/b", "2", "2/a latter", "2/b latter"},
+			},
+			[]string{"1", "1/a", "1/b", "2", "2/a latter", "2/b latter"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,7 +220,7 @@ func contents(t *testing.T, root string) (names []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		switch info.Mode().Type() {
+		switch info.Mode().Type() { //nolint:exhaustive // of others the name says enough
 		case 0:
 			text, err := os.ReadFile(path)
 			if err != nil {

@@ -199,7 +199,8 @@ func TestExternalShareIsKept(t *testing.T) {
 	_, err := c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{Name: "clone", Spec: spec(mib), SourceVolumeId: create(t, c, "v", mib).GetId()})
 	wantCode(t, err, codes.InvalidArgument)
 	_, err = c.CreateVolume(within(t, 60*time.Second), &agentv1.CreateVolumeRequest{
-		Name: "squashed", Spec: &agentv1.VolumeSpec{Bytes: mib, Mode: 0o777, Squash: agentv1.Squash_SQUASH_ALL}})
+		Name: "squashed", Spec: &agentv1.VolumeSpec{Bytes: mib, Mode: 0o777, Squash: agentv1.Squash_SQUASH_ALL},
+	})
 	wantCode(t, err, codes.InvalidArgument)
 
 	for name, what := range map[string]agentv1.OnDelete{

@@ -43,7 +43,7 @@ func TestHostDeviceIsNamedOtherwise(t *testing.T) {
 	if out, err := onNode(t, node, "sh", "-c", "mkdir -p /dev/disk/by-id && ln -s "+device+" "+link); err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}
-	commands := e.commandsBelow("docs/backends.md", "**To move a device of `hosts`")
+	commands := e.commandsBelow("docs/backends.md", "### Moving a device of `hosts`")
 	commands = strings.ReplaceAll(strings.ReplaceAll(commands, "shared.yaml", t.TempDir()+"/backend.yaml"), "shared", backend)
 	commands, applyAnew, found := strings.Cut(commands, "kubectl apply -f")
 	if !found || strings.Contains(strings.TrimSpace(applyAnew), "\n") {

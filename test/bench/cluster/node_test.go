@@ -86,7 +86,8 @@ func manyVolumes(node string) string {
 	}
 	text := pod("many", "emptyDir: {}", node, "exec sleep infinity")
 	text = strings.Replace(text, "    volumeMounts: [{name: data, mountPath: /data}]\n", "    volumeMounts:\n"+mounts.String(), 1)
-	return claims.String() + text[:strings.Index(text, "  - name: data\n")] + volumes.String()
+	text, _, _ = strings.Cut(text, "  - name: data\n")
+	return claims.String() + text + volumes.String()
 }
 
 // recordImages counts what each node runs and has to pull for the driver.
