@@ -86,7 +86,9 @@ spec:
       - name: shell
         image: %s
         imagePullPolicy: IfNotPresent
-        command: [sh, -c, "hostname >> /data/starts && exec sleep infinity"]
+        command: [sh, -c, "hostname >> /data/starts && touch /tmp/written && exec sleep infinity"]
+        # A container counts as ready as soon as it runs: one that is killed before its line is written has lost nothing.
+        readinessProbe: {exec: {command: [test, -e, /tmp/written]}, periodSeconds: 2, timeoutSeconds: 30}
         volumeMounts: [{name: data, mountPath: /data}]
   volumeClaimTemplates:
   - metadata: {name: data}
