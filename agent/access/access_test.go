@@ -125,9 +125,9 @@ func TestAnAddressOfTwoNodesCountsForTheOneSeenUnderIt(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.wantClients("a", "10.0.0.1 ro", "172.17.0.1 ro")
-	changed, err := f.Open(caller("n2", "10.0.0.2:2000"), Client{"boot-1", []string{"10.0.0.2", "172.17.0.1"}}, store.ID("b"), store.Grant{Generation: 1})
-	if err != nil || len(changed) != 2 {
-		t.Errorf("changed %v, %v, want both volumes", changed, err)
+	opened, err := f.Open(caller("n2", "10.0.0.2:2000"), Client{"boot-1", []string{"10.0.0.2", "172.17.0.1"}}, store.ID("b"), store.Grant{Generation: 1})
+	if err != nil || len(opened.Changed) != 2 || len(opened.TakenFrom) != 0 {
+		t.Errorf("opened: %+v, %v, want both volumes changed, and none taken", opened, err)
 	}
 	f.wantClients("a", "10.0.0.1 ro")
 	f.wantClients("b", "10.0.0.2")
@@ -324,9 +324,9 @@ func TestARefusedOpenTellsWhatItRevoked(t *testing.T) {
 	}
 	defer f.Connected("n2")()
 	f.clock = f.clock.Add(patience)
-	changed, err := f.Open(caller("n3", "10.0.0.3:2000"), Client{BootID: "boot-1"}, store.ID("a"), store.Grant{Generation: 1, SingleNode: true})
-	if !errors.Is(err, ErrHeld) || !slices.Equal(changed, []string{store.ID("a")}) {
-		t.Errorf("changed %v, %v", changed, err)
+	opened, err := f.Open(caller("n3", "10.0.0.3:2000"), Client{BootID: "boot-1"}, store.ID("a"), store.Grant{Generation: 1, SingleNode: true})
+	if !errors.Is(err, ErrHeld) || !slices.Equal(opened.Changed, []string{store.ID("a")}) || !slices.Equal(opened.TakenFrom, []string{"n1"}) {
+		t.Errorf("opened: %+v, %v", opened, err)
 	}
 	f.wantClients("a", "10.0.0.2")
 }

@@ -10,23 +10,29 @@ import (
 	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
-// Open grants a node the use of a volume, from privileged ports only when the call comes from one, too. It returns the volumes whose
-// lists of clients have changed, also with an error. For a single-node volume, a node that counts as dead (see New) loses its grant to the
-// new one, where that keeps it from writing.
-func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (changed []string, err error) {
+// Opened is what an Open has changed.
+type Opened struct {
+	Changed   []string // the volumes whose lists of clients are others now
+	TakenFrom []string // the nodes that have lost the volume to the one that opens it
+}
+
+// Open grants a node the use of a volume, from privileged ports only when the call comes from one, too. It tells what it has changed also
+// with an error. For a single-node volume, a node that counts as dead (see New) loses its grant to the new one, where that keeps it from
+// writing.
+func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (o Opened, err error) {
 	record, err := describe(c, client)
 	if err != nil {
-		return nil, err
+		return o, err
 	}
 	defer b.begin()()
 	if err := b.refuseGone(c.Node); err != nil {
-		return nil, err
+		return o, err
 	}
 	if !b.inService(volume) {
-		return nil, fmt.Errorf("%w: %q", ErrNotFound, volume)
+		return o, fmt.Errorf("%w: %q", ErrNotFound, volume)
 	}
-	if changed, err = b.takeOver(c.Node, volume, g); err != nil {
-		return changed, err
+	if o, err = b.takeOver(c.Node, volume, g); err != nil {
+		return o, err
 	}
 	record.Grants = map[string]store.Grant{}
 	if old, ok := b.nodes[c.Node]; ok {
@@ -38,7 +44,8 @@ func (b *Book) Open(c Caller, client Client, volume string, g store.Grant) (chan
 	g.PrivilegedPort = privileged(c, record.Grants)
 	record.Grants[volume] = g
 	more, err := b.put(record)
-	return merge(changed, more), err
+	o.Changed = merge(o.Changed, more)
+	return o, err
 }
 
 // privileged tells whether a grant may be confined to privileged ports. Not when the connection comes from another: something on the
@@ -73,23 +80,23 @@ func (b *Book) inService(volume string) bool {
 }
 
 // takeOver removes the grants of dead nodes that stand in the way of a new one.
-func (b *Book) takeOver(name, volume string, g store.Grant) (changed []string, err error) {
+func (b *Book) takeOver(name, volume string, g store.Grant) (o Opened, err error) {
 	for _, holder := range b.rivals(name, volume, g) {
 		n := b.nodes[holder]
 		admits := b.admitsAnyway(volume)
 		if b.alive(n) || admits != "" {
-			return changed, fmt.Errorf("%w: node %q has it, and it is for one node at a time%s", ErrHeld, holder, b.advice(n, admits))
+			return o, fmt.Errorf("%w: node %q has it, and it is for one node at a time%s", ErrHeld, holder, b.advice(n, admits))
 		}
 		silence := b.silence(n)
 		more, err := b.revoke(n, volume)
 		if err != nil {
-			return changed, err
+			return o, err
 		}
 		b.log.Info("A node that is silent loses a volume that is for one node at a time to another", "volume", volume,
 			"node", holder, "silent", silence.Round(time.Second).String(), "newNode", name)
-		changed = merge(changed, more)
+		o.Changed, o.TakenFrom = merge(o.Changed, more), append(o.TakenFrom, holder)
 	}
-	return changed, nil
+	return o, nil
 }
 
 // admitsAnyway says why a node can reach a volume without a grant, and nothing when it cannot; the caller holds the lock. To take a grant

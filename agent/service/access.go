@@ -63,19 +63,21 @@ func (s *Service) OpenAccess(ctx context.Context, req *agentv1.OpenAccessRequest
 	if err := c.Engine.Confirm(id); err != nil {
 		return nil, toStatus(err)
 	}
-	changed, err := c.Access.Open(who, client, id, grantFrom(req.GetGrant()))
+	opened, err := c.Access.Open(who, client, id, grantFrom(req.GetGrant()))
 	if err != nil {
 		// Nodes that have lost their grants must not go on using them.
-		if sync := c.Engine.SyncExports(ctx, changed...); sync != nil {
+		if sync := c.Engine.SyncExports(ctx, opened.Changed...); sync != nil {
 			c.Engine.Log.V(1).Info("Grants are revoked, the NFS server will know later", "volume", id, "error", sync.Error())
 		}
 		return nil, toStatus(err)
 	}
 	// The volume itself in any case: an earlier call may have been cut off after its grant was written.
-	if err := c.Engine.SyncExports(ctx, append(changed, id)...); err != nil {
+	if err := c.Engine.SyncExports(ctx, append(opened.Changed, id)...); err != nil {
 		return nil, toStatus(err)
 	}
-	return c.location(id, who), nil
+	answer := c.location(id, who)
+	answer.TakenFrom = opened.TakenFrom
+	return answer, nil
 }
 
 // location says what a node is to mount.

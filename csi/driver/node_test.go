@@ -170,6 +170,21 @@ func TestLostStateIsWrittenAgain(t *testing.T) {
 	}
 }
 
+func TestATakeoverIsTold(t *testing.T) {
+	f := newFixture(t)
+	a, b := f.claim(t, "a", rwo), f.claim(t, "b", rwo)
+	must(t, f.stage(t, a))
+	if told := f.events.all(); len(told) > 0 {
+		t.Errorf("nothing was taken over, told %q", told)
+	}
+	f.agents[0].Dead("node-8", "node-9")
+	must(t, f.stage(t, b), f.stage(t, b))
+	told := f.events.all()
+	if len(told) != 1 || !strings.HasPrefix(told[0], ReasonTakenOver+": Volume "+b.handle) || !strings.Contains(told[0], "node-8, node-9") {
+		t.Errorf("told %q", told)
+	}
+}
+
 func TestStageFailures(t *testing.T) {
 	tests := map[string]struct {
 		agent error // of OpenAccess

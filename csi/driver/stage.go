@@ -3,10 +3,13 @@ package driver
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/container-storage-interface/spec/lib/go/csi"
+	"github.com/go-logr/logr"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -206,6 +209,9 @@ func (n *Node) openAccess(ctx context.Context, agent agents.Connection, s stage,
 	if err != nil {
 		return mount.NFS{}, agentError(s.volume.Shard, err)
 	}
+	if lost := opened.GetTakenFrom(); len(lost) > 0 {
+		n.tellTakeover(ctx, s.volume, lost)
+	}
 	if err := n.Agents.Confirm(s.volume.Shard, agent.Address); err != nil {
 		return mount.NFS{}, err
 	}
@@ -220,6 +226,16 @@ func (n *Node) openAccess(ctx context.Context, agent agents.Connection, s stage,
 		return mount.NFS{}, err
 	}
 	return mount.NFS{Address: address, Path: opened.GetPath(), Target: s.path, Options: options}, nil
+}
+
+// ReasonTakenOver is the reason of the event about a volume that another node has lost to this one.
+const ReasonTakenOver = "VolumeTakenOver"
+
+func (n *Node) tellTakeover(ctx context.Context, v volumeid.Volume, lost []string) {
+	from := strings.Join(lost, ", ")
+	logr.FromContextOrDiscard(ctx).Info("Volume is taken over", "volume", v.String(), "from", from)
+	n.Events.Warn(ReasonTakenOver, fmt.Sprintf("Volume %s, for one node at a time, was taken over from %s, whose node plugin server %s has not heard for too long. "+
+		"Pods that still run there get EACCES (permission denied) for it: delete them, and see why the node plugin is silent.", v, from, v.Shard.Name()))
 }
 
 // failedMount strikes the volume out only when it is certainly not mounted.

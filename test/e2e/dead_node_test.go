@@ -49,6 +49,8 @@ func TestDeadNode(t *testing.T) {
 	if got := e.shell("next", "cat /data/file && echo next >> /data/file"); got != "first" {
 		t.Errorf("the pod that took the volume over reads %q", got)
 	}
+	e.await("an event at the Node that has the volume now names the one that lost it", func(got string) bool { return strings.Contains(got, dead) },
+		"get", "events", "-A", "--field-selector", "reason=VolumeTakenOver,involvedObject.name="+alive, "-o", `jsonpath={.items[*].message}`)
 	e.writesOn("writer", "the loss of another node")
 
 	e.do("wait", "--for=condition=Ready=Unknown", "--timeout=300s", "node/"+dead)

@@ -1630,7 +1630,9 @@ type OpenAccessResponse struct {
 	MountOptions []string               `protobuf:"bytes,2,rep,name=mount_options,json=mountOptions,proto3" json:"mount_options,omitempty"`
 	// The address to mount from, where it is not the one at which the agent was asked: an external server's. An IP address
 	// or a DNS name.
-	Server        string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	Server string `protobuf:"bytes,3,opt,name=server,proto3" json:"server,omitempty"`
+	// The nodes that were silent for too long and have lost the volume, which is for one node at a time, by this call.
+	TakenFrom     []string `protobuf:"bytes,4,rep,name=taken_from,json=takenFrom,proto3" json:"taken_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1684,6 +1686,13 @@ func (x *OpenAccessResponse) GetServer() string {
 		return x.Server
 	}
 	return ""
+}
+
+func (x *OpenAccessResponse) GetTakenFrom() []string {
+	if x != nil {
+		return x.TakenFrom
+	}
+	return nil
 }
 
 type SetGroupRequest struct {
@@ -2582,11 +2591,13 @@ const file_agent_api_v1_agent_proto_rawDesc = "" +
 	"\x11OpenAccessRequest\x124\n" +
 	"\x06client\x18\x01 \x01(\v2\x1c.nfsoperator.agent.v1.ClientR\x06client\x121\n" +
 	"\x05grant\x18\x02 \x01(\v2\x1b.nfsoperator.agent.v1.GrantR\x05grant\x12\x1a\n" +
-	"\breattach\x18\x03 \x01(\bR\breattach\"e\n" +
+	"\breattach\x18\x03 \x01(\bR\breattach\"\x84\x01\n" +
 	"\x12OpenAccessResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12#\n" +
 	"\rmount_options\x18\x02 \x03(\tR\fmountOptions\x12\x16\n" +
-	"\x06server\x18\x03 \x01(\tR\x06server\"@\n" +
+	"\x06server\x18\x03 \x01(\tR\x06server\x12\x1d\n" +
+	"\n" +
+	"taken_from\x18\x04 \x03(\tR\ttakenFrom\"@\n" +
 	"\x0fSetGroupRequest\x12\x1b\n" +
 	"\tvolume_id\x18\x01 \x01(\tR\bvolumeId\x12\x10\n" +
 	"\x03gid\x18\x02 \x01(\rR\x03gid\"\x12\n" +

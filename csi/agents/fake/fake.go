@@ -40,6 +40,7 @@ type Agent struct {
 	before        func(method string) error
 	listener      *bufconn.Listener
 	server        string
+	dead          []string
 	groups        map[string]uint32
 }
 
@@ -404,7 +405,16 @@ func (a *Agent) OpenAccess(_ context.Context, req *agentv1.OpenAccessRequest) (*
 	}
 	a.change(id, func(v *agentv1.Volume) { v.Provisional, v.AskedSecondsAgo = false, 0 })
 	a.grants[id] = req.GetGrant()
-	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{"resvport"}, Server: a.server}, nil
+	lost := a.dead
+	a.dead = nil
+	return &agentv1.OpenAccessResponse{Path: "/" + id, MountOptions: []string{"resvport"}, Server: a.server, TakenFrom: lost}, nil
+}
+
+// Dead has the next OpenAccess take its volume from these nodes.
+func (a *Agent) Dead(nodes ...string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.dead = nodes
 }
 
 // ServeFrom has mounts made from another server than the agent's.
