@@ -86,10 +86,11 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 		make     []string
 		options  string
 		shutDown func(*testing.T, string)
+		remount  bool // helps, and no new pod is needed
 	}{
-		{"xfs", []string{"mkfs.xfs", "-q", "-f", "-K"}, allOptions, shutDown},
-		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", shutDown},
-		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", remountReadOnly},
+		{"xfs", []string{"mkfs.xfs", "-q", "-f", "-K"}, allOptions, shutDown, false},
+		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", shutDown, false},
+		{"ext4", []string{"mkfs.ext4", "-q", "-F"}, "", remountReadOnly, true},
 	} {
 		host.Make(t, host.DiskSmall, test.make...)
 		h.MountData(t, host.DiskSmall, test.name, test.options)
@@ -108,10 +109,16 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 		if got := host.Processes(ganeshaProgram); len(got) > 0 {
 			t.Errorf("%s: processes of Ganesha: %v", test.name, got)
 		}
-		a.Stop(t)
-		h.UnmountData(t) // nothing of it is in use
-		h.MountData(t, host.DiskSmall, test.name, test.options)
-		a = h.Start(t, h.Mounted(id))
+		if test.remount {
+			if err := unix.Mount("", h.DataDir(), "", unix.MS_REMOUNT, ""); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			a.Stop(t)
+			h.UnmountData(t) // nothing of it is in use
+			h.MountData(t, host.DiskSmall, test.name, test.options)
+			a = h.Start(t, h.Mounted(id))
+		}
 		a.WaitServing(t)
 		a.Stop(t)
 		h.UnmountData(t)
