@@ -157,18 +157,17 @@ func (e *exporter) serve(ctx context.Context, b exportBus) error {
 	}
 }
 
-// applyAll goes once through everything that is dirty. What Ganesha refuses is told to those who wait, and stays dirty;
-// any other error ends the work.
+// applyAll returns when nothing is dirty but what Ganesha refuses, which is told to those who wait, and has its turn again after
+// retryRefused though others change all the time; any other error ends the work.
 func (e *exporter) applyAll(ctx context.Context, b exportBus) (refused bool, err error) {
 	var again []string
-	defer func() {
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		for _, name := range again {
-			e.waiting[name] = e.queue(name)
-		}
-	}()
+	var retry time.Time
+	defer func() { e.queueAgain(again) }()
 	for {
+		if len(again) > 0 && !time.Now().Before(retry) {
+			e.queueAgain(again)
+			again = nil
+		}
 		name, waiters, ok := e.next()
 		if !ok {
 			return len(again) > 0, nil
@@ -180,10 +179,21 @@ func (e *exporter) applyAll(ctx context.Context, b exportBus) (refused bool, err
 		if err == nil {
 			continue
 		}
+		if len(again) == 0 {
+			retry = time.Now().Add(retryRefused)
+		}
 		again = append(again, name)
 		if !isRefusal(err) {
 			return true, err
 		}
+	}
+}
+
+func (e *exporter) queueAgain(names []string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, name := range names {
+		e.waiting[name] = e.queue(name)
 	}
 }
 

@@ -57,10 +57,10 @@ type fakeBus struct {
 }
 
 func (b *fakeBus) do(change func() error) error {
+	time.Sleep(b.takes) // not under the lock: whoever waits for that keeps a bubble's time from going on
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls++
-	time.Sleep(b.takes)
 	if b.fail != nil {
 		return b.fail
 	}
@@ -240,6 +240,41 @@ func TestARefusalIsToldAndTriedAgain(t *testing.T) {
 		if len(bus.exports) != 0 {
 			t.Errorf("exports %v", maps.Clone(bus.exports))
 		}
+	})
+}
+
+// TestARefusalIsTriedAgainWhileOthersChangeAllTheTime: there need be no moment when nothing is to be told.
+func TestARefusalIsTriedAgainWhileOthersChangeAllTheTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a", "b", "c")
+		ctx := served(t, x, bus)
+		bus.takes = time.Second
+		bus.setFail(dbus.Error{Name: "org.freedesktop.DBus.Error.InvalidArgs"})
+		changing, stop := context.WithCancel(ctx)
+		var changers sync.WaitGroup
+		for _, name := range []string{"b", "c"} { // each has its turn queued while the other is told
+			changers.Go(func() {
+				for i := 0; changing.Err() == nil; i++ {
+					changed, _ := source.Export(name)
+					changed.Clients = []Client{{Addresses: addresses(fmt.Sprintf("10.0.%d.%d", i/256, i%256))}}
+					source.set(name, &changed)
+					_ = x.sync(ctx, name)
+				}
+			})
+		}
+		source.set("a", nil)
+		if err := x.sync(ctx, "a"); err == nil {
+			t.Error("no error")
+		}
+		bus.setFail(nil)
+		<-time.After(2 * retryRefused)
+		bus.mu.Lock()
+		if _, there := bus.exports[1]; there || len(bus.exports) != 2 {
+			t.Errorf("exports %v", bus.exports)
+		}
+		bus.mu.Unlock()
+		stop()
+		changers.Wait()
 	})
 }
 
