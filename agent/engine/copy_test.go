@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -44,7 +45,7 @@ func TestSnapshotAndRestore(t *testing.T) {
 		t.Errorf("cloned %q", got)
 	}
 	for range 2 {
-		if err := f.DeleteSnapshot(s.ID); err != nil {
+		if err := f.DeleteSnapshot(t.Context(), s.ID); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -114,18 +115,85 @@ func TestDeletingASnapshotStopsItsCopy(t *testing.T) {
 	f.work()
 	v := f.create(request("pvc-1", gib))
 	f.fs.gate = make(chan struct{}) // for ever
+	id := store.ID("snap")
+	create := func(ctx context.Context) error {
+		_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+		return err
+	}
+	wantNothingLeft := func() {
+		t.Helper()
+		if left := f.Snapshots("", "", true); len(left) != 0 || exists(f.Store.TmpDir(store.KindSnapshot, id)) || exists(f.Store.SnapshotDir(id)) {
+			t.Errorf("left: %v", left)
+		}
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	_, err := f.CreateSnapshot(ctx, "snap", v.ID)
-	wantError(t, err, ErrBusy)
-	id := store.ID("snap")
-	wantError(t, f.DeleteSnapshot(id), ErrBusy)
-	eventually(t, func() bool { return f.DeleteSnapshot(id) == nil })
-	if left := f.Snapshots("", "", true); len(left) != 0 || exists(f.Store.TmpDir(store.KindSnapshot, id)) || exists(f.Store.SnapshotDir(id)) {
-		t.Errorf("left: %v", left)
+	wantError(t, create(ctx), ErrBusy)
+	if err := f.DeleteSnapshot(t.Context(), id); err != nil {
+		t.Errorf("nobody waits: %v", err)
 	}
+	wantNothingLeft()
+
+	created := make(chan error, 1)
+	go func() { created <- create(t.Context()) }()
+	eventually(t, func() bool { return f.jobs.running(snapshotKey(id)) })
+	if err := f.DeleteSnapshot(t.Context(), id); err != nil {
+		t.Errorf("a call waits for the copy: %v", err)
+	}
+	wantError(t, <-created, ErrBusy)
+	wantNothingLeft()
+
+	ctx, cancel = context.WithCancel(t.Context())
+	defer cancel()
+	go func() { // repeats at once
+		defer close(created)
+		for ctx.Err() == nil {
+			created <- create(ctx)
+		}
+	}()
+	go func() {
+		defer cancel()
+		for range 10 {
+			if !f.deletedWhileRepeated(id) {
+				t.Error("a call that is repeated keeps the snapshot from being deleted")
+				return
+			}
+		}
+	}()
+	for err := range created {
+		wantError(t, err, ErrBusy)
+	}
+	eventually(t, func() bool { return f.DeleteSnapshot(t.Context(), id) == nil })
+	wantNothingLeft()
 	if err := f.Delete(t.Context(), v.ID); err != nil {
 		t.Errorf("its volume: %v", err)
+	}
+}
+
+// deletedWhileRepeated is true when a few calls delete a snapshot that somebody else asks for all the time.
+func (f *fixture) deletedWhileRepeated(id string) bool {
+	for !f.jobs.running(snapshotKey(id)) {
+		runtime.Gosched()
+	}
+	for range 100 {
+		if f.DeleteSnapshot(f.t.Context(), id) == nil {
+			return true
+		}
+	}
+	return false
+}
+
+func TestACopyThatDoesNotStopKeepsItsSnapshotFromBeingDeleted(t *testing.T) {
+	f := newFixture(t) // nobody works
+	v := f.create(request("pvc-1", gib))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+	wantError(t, err, ErrBusy)
+	wantError(t, f.DeleteSnapshot(ctx, store.ID("snap")), ErrBusy)
+	f.work()
+	if err := f.DeleteSnapshot(t.Context(), store.ID("snap")); err != nil || len(f.Snapshots("", "", true)) != 0 {
+		t.Errorf("left: %v, %v", f.Snapshots("", "", true), err)
 	}
 }
 

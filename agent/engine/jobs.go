@@ -74,15 +74,15 @@ func (j *jobs) running(key string) bool {
 	return ok
 }
 
-// stop has a job end soon, and tells whether there is one.
-func (j *jobs) stop(key string) bool {
+// stop has a job end soon, and returns it; nil when there is none.
+func (j *jobs) stop(key string) *job {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	running, ok := j.byKey[key]
-	if ok {
+	running := j.byKey[key]
+	if running != nil {
 		running.stop()
 	}
-	return ok
+	return running
 }
 
 // wait returns the job's error, or ErrBusy when it has not ended in time.

@@ -79,9 +79,12 @@ func (e *Engine) awaitSnapshot(ctx context.Context, s store.Snapshot) (store.Sna
 	if err != nil {
 		return store.Snapshot{}, err
 	}
-	if err := running.wait(ctx, copyPatience); errors.Is(err, ErrBusy) {
+	switch err := running.wait(ctx, copyPatience); {
+	case errors.Is(err, ErrBusy):
 		return store.Snapshot{}, fmt.Errorf("%w: snapshot %q is being made, %d files so far: repeat the call", ErrBusy, s.Name, running.files.Load())
-	} else if err != nil {
+	case errors.Is(err, context.Canceled):
+		return store.Snapshot{}, fmt.Errorf("%w: the copy of snapshot %q was stopped, because it is deleted or the agent ends: repeat the call: %w", ErrBusy, s.Name, err)
+	case err != nil:
 		return store.Snapshot{}, err
 	}
 	made, ok := e.Store.Snapshot(s.ID)
@@ -179,10 +182,17 @@ func (e *Engine) clearSnapshot(s store.Snapshot) (store.Snapshot, error) {
 	return s, nil
 }
 
-// DeleteSnapshot deletes a snapshot. What does not exist is deleted. The copy of one that is being made is stopped: the answer is ErrBusy until
-// it has ended.
-func (e *Engine) DeleteSnapshot(id string) error {
+// DeleteSnapshot deletes a snapshot. What does not exist is deleted. The copy of one that is being made is stopped, also while CreateSnapshot
+// waits for it: the answer is ErrBusy when it has not ended before the context, or in 50 s.
+func (e *Engine) DeleteSnapshot(ctx context.Context, id string) error {
 	if !store.ValidID(id) {
+		return nil
+	}
+	// Before the lock, which is held by who waits for the copy.
+	if running := e.jobs.stop(snapshotKey(id)); running != nil && errors.Is(running.wait(ctx, copyPatience), ErrBusy) {
+		return fmt.Errorf("%w: snapshot %s was being made, and is being stopped: repeat the call", ErrBusy, id)
+	}
+	if _, ok := e.Store.Snapshot(id); !ok { // else who asks for it again at once, and has the lock, could hold up a delete for ever
 		return nil
 	}
 	release, ok := e.locks.acquire(snapshotKey(id))
@@ -194,8 +204,8 @@ func (e *Engine) DeleteSnapshot(id string) error {
 	if !ok {
 		return nil
 	}
-	if e.jobs.stop(snapshotKey(id)) {
-		return fmt.Errorf("%w: snapshot %s was being made, and is being stopped: repeat the call", ErrBusy, id)
+	if e.jobs.running(snapshotKey(id)) { // begun, or asked for again, since
+		return fmt.Errorf("%w: snapshot %s is being made: repeat the call", ErrBusy, id)
 	}
 	releaseTree, ok := e.locks.acquire(treeKey(e.Store.SnapshotDir(id)))
 	if !ok {

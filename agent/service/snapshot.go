@@ -30,12 +30,12 @@ func (s *Service) CreateSnapshot(ctx context.Context, req *agentv1.CreateSnapsho
 }
 
 // DeleteSnapshot implements the service.
-func (s *Service) DeleteSnapshot(_ context.Context, req *agentv1.DeleteSnapshotRequest) (*agentv1.DeleteSnapshotResponse, error) {
+func (s *Service) DeleteSnapshot(ctx context.Context, req *agentv1.DeleteSnapshotRequest) (*agentv1.DeleteSnapshotResponse, error) {
 	c, err := s.ready()
 	if err != nil {
 		return nil, err
 	}
-	if err := c.Engine.DeleteSnapshot(req.GetId()); err != nil {
+	if err := c.Engine.DeleteSnapshot(ctx, req.GetId()); err != nil {
 		return nil, toStatus(err)
 	}
 	return &agentv1.DeleteSnapshotResponse{}, nil

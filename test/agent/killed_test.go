@@ -272,7 +272,7 @@ func killables() []killable {
 		{"snapshot", nothing, takeSnapshot, func(d *disk, name string) error {
 			return holds(d.Store.SnapshotDir(store.ID(name)), witness)
 		}},
-		{"delete snapshot", takeSnapshot, func(d *disk, name string) error { return d.DeleteSnapshot(store.ID(name)) }, noSnapshot},
+		{"delete snapshot", takeSnapshot, func(d *disk, name string) error { return d.DeleteSnapshot(context.Background(), store.ID(name)) }, noSnapshot},
 		{"bring back retained", deleted(store.OnDeleteRetain), reattach, back},
 		{"bring back archived", deleted(store.OnDeleteArchive), reattach, back},
 		{"open access", kept(store.OnDeleteDelete), openAccess, func(d *disk, name string) error { return heldBy(d, name, killedNode) }},
@@ -512,5 +512,5 @@ func killOnce(t *testing.T, dir string, k killable, tr *tracer) (wasKilled bool)
 
 // tidy removes what was made for one kill, so that the next start is as fast.
 func tidy(d *disk, object string) error {
-	return errors.Join(deleteVolume(d, object), d.DeleteSnapshot(store.ID(object)))
+	return errors.Join(deleteVolume(d, object), d.DeleteSnapshot(context.Background(), store.ID(object)))
 }

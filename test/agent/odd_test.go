@@ -133,7 +133,7 @@ func survives(t *testing.T, d *disk, name string, fill, check func(*testing.T, s
 		return err == nil
 	})
 	check(t, d.Store.VolumeDir(restored.ID))
-	if err := errors.Join(d.Delete(ctx, v.ID), d.Delete(ctx, restored.ID), d.DeleteSnapshot(s.ID)); err != nil {
+	if err := errors.Join(d.Delete(ctx, v.ID), d.Delete(ctx, restored.ID), d.DeleteSnapshot(ctx, s.ID)); err != nil {
 		t.Fatal(err)
 	}
 	check(t, d.Store.ArchiveDir(v.Discarded()))
