@@ -43,7 +43,7 @@ func (e *Engine) checkSource(r CreateRequest, bytes int64) error {
 // ends: calls repeated meanwhile are told to come again.
 func (e *Engine) buildCopy(ctx context.Context, v store.Volume, release func()) (store.Volume, error) {
 	// The source stays in its place from now on: the copy may have to wait for others.
-	releaseSource, ok := e.locks.share(treeKey(e.sourceOf(v)))
+	releaseSource, ok := e.locks.share(treeKey(e.sourceOf(v).path))
 	if !ok {
 		release()
 		return store.Volume{}, fmt.Errorf("%w: the source is being deleted", ErrBusy)
@@ -84,11 +84,12 @@ func (e *Engine) copyVolume(ctx context.Context, j *job, v store.Volume) error {
 }
 
 // sourceOf is the tree that a volume begins as a copy of.
-func (e *Engine) sourceOf(v store.Volume) string {
+func (e *Engine) sourceOf(v store.Volume) tree {
 	if v.SourceSnapshot != "" {
-		return e.Store.SnapshotDir(v.SourceSnapshot)
+		s, _ := e.Store.Snapshot(v.SourceSnapshot)
+		return tree{e.Store.SnapshotDir(v.SourceSnapshot), s.ProjectID}
 	}
-	return e.Store.VolumeDir(v.SourceVolume)
+	return e.volumeTree(v.SourceVolume)
 }
 
 func (e *Engine) placeCopy(ctx context.Context, j *job, v store.Volume) error {

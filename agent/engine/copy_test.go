@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -92,6 +93,46 @@ func TestASlowCopyIsBusyAndGoesOn(t *testing.T) {
 		_, err := f.Create(t.Context(), r)
 		return err == nil
 	})
+}
+
+// A copy may not become many times its source, and when it has ended, however it has, nothing of that limit is left.
+func TestACopyIsLimitedAsLongAsItIsMade(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	v := f.create(request("pvc-1", gib))
+	clone := request("cloned", gib)
+	clone.SourceVolume = v.ID
+	limited := func(project uint32) bool {
+		q, _ := f.fs.Quota(project)
+		return q.LimitBytes >= 2*gib && q.LimitBytes < 3*gib && q.LimitInodes >= 2*v.Spec.InodeLimit() && q.LimitInodes < 3*v.Spec.InodeLimit()+copyHeadroom
+	}
+	for _, failing := range []error{syscall.EDQUOT, nil} {
+		f.fs.gate = make(chan struct{})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		_, err := f.CreateSnapshot(ctx, "snap", v.ID)
+		wantError(t, err, ErrBusy)
+		_, err = f.Create(ctx, clone)
+		wantError(t, err, ErrBusy)
+		cancel()
+		s, _ := f.Store.Snapshot(store.ID("snap"))
+		c, _ := f.Store.Volume(store.ID("cloned"))
+		eventually(t, func() bool { return limited(s.ProjectID) && limited(c.ProjectID) })
+		f.fs.fail["CopyTree"] = failing
+		close(f.fs.gate)
+		if failing == nil {
+			eventually(t, func() bool { _, err := f.CreateSnapshot(t.Context(), "snap", v.ID); return err == nil })
+			eventually(t, func() bool { _, err := f.Create(t.Context(), clone); return err == nil })
+		} else {
+			eventually(t, func() bool { return !f.jobs.running(snapshotKey(s.ID)) && !f.jobs.running(volumeKey(c.ID)) })
+		}
+		if q, _ := f.fs.Quota(s.ProjectID); q.LimitBytes != 0 || q.LimitInodes != 0 {
+			t.Errorf("with %v, the snapshot's limits are %+v", failing, q)
+		}
+		q, _ := f.fs.Quota(c.ProjectID)
+		if failing == nil && q.LimitBytes != gib || failing != nil && q.LimitBytes != 0 {
+			t.Errorf("with %v, the clone's limits are %+v", failing, q)
+		}
+	}
 }
 
 // A snapshot is of the time when it was copied, not of when somebody asked for it.

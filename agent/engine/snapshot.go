@@ -117,7 +117,7 @@ func (e *Engine) copySnapshot(ctx context.Context, j *job, id string) error {
 	if !ok || s.State != store.StateCreating {
 		return nil
 	}
-	source := e.Store.VolumeDir(s.SourceVolume)
+	source := e.volumeTree(s.SourceVolume)
 	s, err := e.clearSnapshot(s)
 	if err != nil {
 		return err
@@ -125,6 +125,9 @@ func (e *Engine) copySnapshot(ctx context.Context, j *job, id string) error {
 	tmp, place := e.Store.TmpDir(store.KindSnapshot, id), e.Store.SnapshotDir(id)
 	s.Created = e.Now().UTC()
 	err = e.copyTree(ctx, j, "snapshot", id, source, tmp, s.Discarded())
+	if err == nil {
+		err = e.Filesystem.SetLimits(s.ProjectID, 0, 0)
+	}
 	if err == nil {
 		if err = e.Store.Rename(tmp, place); err != nil {
 			err = fmt.Errorf("place snapshot: %w", err)
@@ -137,18 +140,47 @@ func (e *Engine) copySnapshot(ctx context.Context, j *job, id string) error {
 	return e.Store.PutSnapshot(s)
 }
 
-// copyTree copies into tmp. On an error nothing is left there.
-func (e *Engine) copyTree(ctx context.Context, j *job, what, id, source, tmp string, d store.Discarded) error {
-	err := e.Filesystem.CopyTree(ctx, source, tmp, d.ProjectID, e.progress(j, what, id))
+// copyTree copies into tmp, and limits the copy's project: the caller sets its final limits. On an error nothing is left there.
+func (e *Engine) copyTree(ctx context.Context, j *job, what, id string, source tree, tmp string, d store.Discarded) error {
+	err := e.limitCopy(source.project, d.ProjectID)
+	if err == nil {
+		err = e.Filesystem.CopyTree(ctx, source.path, tmp, d.ProjectID, e.progress(j, what, id))
+	}
 	if err == nil {
 		return nil
 	}
 	e.Log.Error(err, "Copy ended", what, id)
-	if errors.Is(err, syscall.ENOSPC) {
-		err = fmt.Errorf("%w: %w", ErrNoSpace, err)
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		err = fmt.Errorf("%w: %w (a copy may take twice what its source may; what is moved while it is copied can count several times)", ErrNoSpace, err)
 	}
 	defer e.wakeTrash()
 	return errors.Join(err, e.discard(tmp, e.Store.TrashDir(d)))
+}
+
+// tree is what is copied, and the project that it is charged to.
+type tree struct {
+	path    string
+	project uint32
+}
+
+// volumeTree is the tree of a volume that is held in its place.
+func (e *Engine) volumeTree(id string) tree {
+	v, _ := e.Store.Volume(id)
+	return tree{e.Store.VolumeDir(id), v.ProjectID}
+}
+
+// copyHeadroom is how many inodes and blocks a copy may take beside twice those of its source.
+const copyHeadroom = 10_000
+
+// limitCopy bounds what the owner of a tree can make of its copy by moving files about while it is made: each may be met several times. No
+// less than twice, for the sum of what a tree takes and what was put into it meanwhile.
+func (e *Engine) limitCopy(source, project uint32) error {
+	q, err := e.Filesystem.Quota(source)
+	if err != nil {
+		return err
+	}
+	bytes := 2*max(q.UsedBytes, q.LimitBytes) + copyHeadroom*store.BlockBytes
+	return e.Filesystem.SetLimits(project, bytes, 2*max(q.UsedInodes, q.LimitInodes)+copyHeadroom)
 }
 
 // renewSnapshot prepares another try. It gets a project of its own: the old one is that of a tree in the trash.
@@ -225,6 +257,9 @@ func (e *Engine) finishDeleteSnapshot(s store.Snapshot) error {
 		if err := e.discard(left, e.Store.TrashDir(s.Discarded())); err != nil {
 			return err
 		}
+	}
+	if err := e.Filesystem.SetLimits(s.ProjectID, 0, 0); err != nil { // there may be no directory yet whose removal would do it
+		return err
 	}
 	if err := e.Store.RemoveSnapshot(s.ID); err != nil {
 		return err

@@ -25,11 +25,12 @@ const (
 	maxLooks = 10
 )
 
-// CopyTree makes a copy of a directory that shares all data with it, charged to a project without a limit, or to none (0). The target
+// CopyTree makes a copy of a directory that shares all data with it, charged to a project, or to none (0). The target
 // must not exist. Kept are ownership, modes, times, extended attributes, ACLs, hard links, holes, symbolic links, pipes and sockets; no link
 // is followed and no mount crossed. Device nodes are left out: nothing behind NFS can use them; so are the flags of chattr: no client
 // can set them. Each file is as it was at one moment; two files need not be of the same moment. report is called, by one goroutine,
-// with the number of entries seen so far.
+// with the number of entries seen so far. A directory that gets another name or place meanwhile is copied once: however its owner moves
+// directories about, a copy has no more of them than there are.
 func (*Filesystem) CopyTree(ctx context.Context, source, target string, project uint32, report func(files int)) error {
 	from, err := os.OpenFile(source, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
@@ -49,7 +50,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := copier{target: to, links: map[inode]entry{}, report: report, fail: cancel, work: make(chan func())}
+	c := copier{target: to, links: map[inode]entry{}, copied: map[inode]bool{}, report: report, fail: cancel, work: make(chan func())}
 	c.later.begin(from, to)
 	defer c.later.close()
 	var workers sync.WaitGroup
@@ -80,6 +81,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 type copier struct {
 	target *os.File
 	links  map[inode]entry // of a file with several names to the latest of them in the copy
+	copied map[inode]bool  // directories: one that is met again has been moved
 	later  later           // made but not filled
 	files  int
 	report func(int)
@@ -87,10 +89,11 @@ type copier struct {
 	fail   context.CancelCauseFunc // with the first error of a worker
 }
 
-// inode is a file. Its number alone may be another file's a moment later.
+// inode is a file or directory. Its number alone may be another's a moment later.
 type inode struct {
 	number uint64
 	born   unix.StatxTimestamp
+	handle string // where nobody says when it was born: of an NFS server before Linux 6.16 (nfs_getattr)
 }
 
 // entry is a name in a directory.
@@ -107,12 +110,23 @@ func (c *copier) walk(ctx context.Context) error {
 			return nil
 		}
 		if err == nil {
-			err = c.fill(ctx, d)
+			err = c.piece(ctx, d)
 		}
 		if err != nil && !c.later.gone(err) {
 			return err
 		}
 	}
+}
+
+// piece fills the root of a piece. It was in its place before, but another directory may be there now.
+func (c *copier) piece(ctx context.Context, d *directory) error {
+	which, err := inodeOf(d.from)
+	if err != nil || c.copied[which] {
+		d.close()
+		return d.wrap(err)
+	}
+	c.copied[which] = true
+	return c.fill(ctx, d)
 }
 
 // fill copies what lies in a directory. Its own attributes are left to a worker, and so is closing it.
@@ -209,7 +223,7 @@ func (c *copier) names(ctx context.Context, d *directory, missing bool) error {
 			if missing && exists(d.to, name) {
 				continue
 			}
-			if err := c.entry(ctx, d, name); err != nil && !errors.Is(err, errVanished) {
+			if err := c.entry(ctx, d, name); err != nil && !skipped(err) {
 				return err
 			}
 		}
@@ -229,6 +243,10 @@ func exists(dir *os.File, name string) bool {
 
 // errVanished is an entry that its owner removed, or made another thing of, while it was being copied.
 var errVanished = errors.New("entry vanished")
+
+// skipped tells that there is nothing more to do for an entry: it has gone, or its name has a copy. A name that is given up and taken again while
+// its directory is read may be read twice.
+func skipped(err error) bool { return errors.Is(err, errVanished) || errors.Is(err, unix.EEXIST) }
 
 // entry copies what has a name now, whatever has it a moment later.
 func (c *copier) entry(ctx context.Context, d *directory, name string) error {
@@ -282,6 +300,11 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, found *os.
 	name := found.Name()
 	d := parent.below(name)
 	d.seen = *st
+	which, err := inodeOf(found)
+	if err != nil || c.copied[which] {
+		_ = found.Close()
+		return d.wrap(err)
+	}
 	if d.depth > pieceDepth {
 		_ = found.Close()
 		if err := unix.Mkdirat(int(parent.to.Fd()), name, 0o700); err != nil {
@@ -301,6 +324,7 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, found *os.
 		_ = d.from.Close()
 		return d.wrap(err)
 	}
+	c.copied[which] = true
 	return c.fill(ctx, d)
 }
 
@@ -313,7 +337,7 @@ func (c *copier) regular(ctx context.Context, d *directory, found *os.File, st *
 	d.pending.Add(1)
 	err := c.hand(ctx, func() {
 		defer d.pending.Done()
-		if err := c.single(d, found); err != nil && !errors.Is(err, errVanished) {
+		if err := c.single(d, found); err != nil && !skipped(err) {
 			c.fail(err)
 		}
 	})
@@ -354,8 +378,17 @@ func (c *copier) single(d *directory, found *os.File) error {
 
 func inodeOf(found *os.File) (inode, error) {
 	var st unix.Statx_t
-	err := unix.Statx(int(found.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st)
-	return inode{st.Ino, st.Btime}, err
+	if err := unix.Statx(int(found.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return inode{}, err
+	}
+	if st.Mask&unix.STATX_BTIME != 0 {
+		return inode{number: st.Ino, born: st.Btime}, nil
+	}
+	handle, _, err := unix.NameToHandleAt(int(found.Fd()), "", unix.AT_EMPTY_PATH)
+	if err != nil {
+		return inode{}, fmt.Errorf("name_to_handle_at: %w", err)
+	}
+	return inode{number: st.Ino, handle: string(handle.Bytes())}, nil
 }
 
 // copyFile gives a directory a copy of a plain file.

@@ -1,14 +1,19 @@
 package xfs
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestCopyLeavesOutNoNameThatIsThere renames at the moment when the copy has looked at the first of two entries. Files are empty, so that
@@ -132,5 +137,115 @@ func TestCopyOfADirectoryThatNeverStandsStill(t *testing.T) {
 	}
 	if len(found) != files {
 		t.Errorf("%d of %d files are in the copy, after %d renames", len(found), files, renames)
+	}
+}
+
+// TestCopyOfDirectoriesThatAreMovedIsNotMultiplied gives each directory on a path another name or place whenever the copy has looked at something:
+// met again and again, it would be copied as often, and so would each one in it.
+func TestCopyOfDirectoriesThatAreMovedIsNotMultiplied(t *testing.T) {
+	const levels, files = 4, 20
+	for name, move := range map[string]func(dir string, turn int) string{
+		"renamed": func(dir string, turn int) string { return filepath.Join(filepath.Dir(dir), fmt.Sprint("d", turn)) },
+		"moved to its neighbour": func(dir string, turn int) string {
+			return filepath.Join(filepath.Dir(filepath.Dir(dir)), fmt.Sprint(turn%8), "d")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, target := filepath.Join(t.TempDir(), "source"), filepath.Join(t.TempDir(), "target")
+			// At each level a directory lies in one of eight.
+			at := make([]string, levels)
+			parent := source
+			for i := range levels {
+				for neighbour := range 8 {
+					if err := os.MkdirAll(filepath.Join(parent, fmt.Sprint(neighbour)), 0o700); err != nil {
+						t.Fatal(err)
+					}
+				}
+				at[i] = filepath.Join("0", "d")
+				parent = filepath.Join(parent, at[i])
+				if err := os.Mkdir(parent, 0o700); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for i := range files {
+				if err := os.WriteFile(filepath.Join(parent, fmt.Sprint("file", i)), nil, 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			before, turn := countEntries(t, source), 0
+			err := (&Filesystem{}).CopyTree(t.Context(), source, target, 0, func(int) {
+				turn++
+				above := source
+				for i := range at {
+					from := filepath.Join(above, at[i])
+					to := move(from, turn)
+					if err := os.Rename(from, to); err != nil {
+						t.Error(err)
+					}
+					at[i], _ = filepath.Rel(above, to)
+					above = to
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := countEntries(t, target); got > 2*before {
+				t.Errorf("the copy of %d entries has %d, after %d turns", before, got, turn)
+			}
+		})
+	}
+}
+
+func countEntries(t *testing.T, root string) (n int) {
+	t.Helper()
+	if err := filepath.WalkDir(root, func(string, fs.DirEntry, error) error { n++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestANameThatIsReadTwiceIsCopiedOnce: a file system lists a name twice that is given up and taken again behind the reader.
+func TestANameThatIsReadTwiceIsCopiedOnce(t *testing.T) {
+	source, target := t.TempDir(), t.TempDir()
+	in := func(name string) string { return filepath.Join(source, name) }
+	if err := errors.Join(
+		os.WriteFile(in("file"), nil, 0o600), os.WriteFile(in("one"), nil, 0o600), os.Link(in("one"), in("two")), os.Symlink("file", in("link")),
+		os.Mkdir(in("directory"), 0o700), os.WriteFile(in("directory/file"), nil, 0o600), unix.Mkfifo(in("pipe"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	from, err := os.Open(source)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	to, err := os.Open(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer to.Close()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	c := copier{target: to, links: map[inode]entry{}, copied: map[inode]bool{}, report: func(int) {}, fail: cancel, work: make(chan func(), 100)}
+	c.later.begin(from, to)
+	d := &directory{from: from, to: to}
+	for range 2 {
+		if err := c.names(ctx, d, false); err != nil {
+			t.Error(err)
+		}
+		if _, err := from.Seek(0, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		clear(c.copied) // as if another directory had the name now
+		clear(c.links)
+	}
+	close(c.work)
+	for do := range c.work {
+		do()
+	}
+	if err := context.Cause(ctx); err != nil {
+		t.Error(err)
+	}
+	if got, want := countEntries(t, target), countEntries(t, source); got != want {
+		t.Errorf("the copy has %d entries, want %d", got, want)
 	}
 }

@@ -4,12 +4,15 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -106,6 +109,8 @@ func TestWalksGoOnWhenClientsDelete(t *testing.T) {
 		}
 	}
 
+	copyWithNumbersUsedAgain(t, fs, server, mounted)
+
 	deep := filepath.Join(server, "source", strings.Repeat("d/", 300))
 	if err := os.MkdirAll(deep, 0o755); err != nil {
 		t.Fatal(err)
@@ -115,5 +120,62 @@ func TestWalksGoOnWhenClientsDelete(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(server, "source")); !os.IsNotExist(err) {
 		t.Errorf("not removed: %v", err)
+	}
+}
+
+// copyWithNumbersUsedAgain gives the number of a file with two names, when it has been copied, to another with two names: a copy that tells
+// files by their numbers would have the former's bytes under the latter's names.
+func copyWithNumbersUsedAgain(t *testing.T, fs *xfs.Filesystem, server, mounted string) {
+	t.Helper()
+	in := func(name string) string { return filepath.Join(server, "numbers", name) }
+	write := func(name, text string) error {
+		return errors.Join(os.WriteFile(in(name), []byte(text), 0o644), os.Link(in(name), in(name+"-again")))
+	}
+	if err := errors.Join(os.MkdirAll(in("1"), 0o755), os.Mkdir(in("2"), 0o755), write("1/a", "former")); err != nil {
+		t.Fatal(err)
+	}
+	order := walkOrder(t, filepath.Join(mounted, "numbers"))
+	first, second := "1", "2"
+	if order[0] == "2" { // the directory that is read first has to hold the former
+		if err := errors.Join(os.Rename(in("1"), in("x")), os.Rename(in("2"), in("1")), os.Rename(in("x"), in("2"))); err != nil {
+			t.Fatal(err)
+		}
+		first, second = "2", "1"
+	}
+	at := slices.Index(walkOrder(t, filepath.Join(mounted, "numbers")), second) + 1
+	count := 0
+	err := fs.CopyTree(t.Context(), filepath.Join(mounted, "numbers"), filepath.Join(mounted, "numbers-copied"), 0, func(int) {
+		if count++; count != at {
+			return
+		}
+		number := inodeNumber(in(first + "/a"))
+		if err := errors.Join(os.Remove(in(first+"/a")), os.Remove(in(first+"/a-again"))); err != nil {
+			t.Error(err)
+		}
+		// XFS gives numbers back after a moment, and the server may keep files open for a while.
+		for begin, try := time.Now(), 0; time.Since(begin) < time.Minute; try++ {
+			spare, name := filepath.Join(server, fmt.Sprint("spare-", try)), in(filepath.Join(second, "a"))
+			if err := os.WriteFile(spare, []byte("latter"), 0o644); err != nil {
+				t.Error(err)
+			}
+			if inodeNumber(spare) == number {
+				if err := errors.Join(os.Rename(spare, name), os.Link(name, name+"-again")); err != nil {
+					t.Error(err)
+				}
+				return
+			}
+		}
+		t.Error("no new file has the number: this shows nothing")
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	for _, name := range contents(t, filepath.Join(server, "numbers-copied")) {
+		if strings.HasPrefix(name, second+"/") && !strings.HasSuffix(name, " latter") {
+			t.Errorf("copied with another file's bytes: %q", name)
+		}
+	}
+	if got := len(contents(t, filepath.Join(server, "numbers-copied"))); got < 6 {
+		t.Errorf("copied %d entries", got)
 	}
 }
