@@ -154,7 +154,7 @@ func copyWithNumbersUsedAgain(t *testing.T, fs *xfs.Filesystem, server, mounted 
 		}
 		// XFS gives numbers back after a moment, and the server may keep files open for a while.
 		for begin, try := time.Now(), 0; time.Since(begin) < time.Minute; try++ {
-			spare, name := filepath.Join(server, fmt.Sprint("spare-", try)), in(filepath.Join(second, "a"))
+			spare, name := in(fmt.Sprint(first, "/spare-", try)), in(second+"/a") // in one directory: XFS has numbers for each
 			if err := os.WriteFile(spare, []byte("latter"), 0o644); err != nil {
 				t.Error(err)
 			}
