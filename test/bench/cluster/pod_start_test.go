@@ -12,7 +12,7 @@ import (
 // TestPodStart starts pods on one node in turns, with an emptyDir and with a volume that no other pod of the node uses,
 // so that it is staged and published each time.
 func TestPodStart(t *testing.T) {
-	const pairs = 30
+	const pairs = 15
 	k := newNamespace(t, "bench-pod-start")
 	k.apply(claim("data"))
 	k.do("wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=300s", "pvc/data")
@@ -35,7 +35,7 @@ func TestPodStart(t *testing.T) {
 		added = append(added, milliseconds(volume-empty))
 	}
 	t.Logf("median with the volume %.0f ms, with emptyDir %.0f ms", bench.Percentile(with, 50), bench.Percentile(without, 50))
-	bench.Record(t, "pod_start_added_ms", "30 interleaved pairs on one node, create to Ready as a watch sees it, volume staged each time; differences", added...)
+	bench.Record(t, "pod_start_added_ms", "15 interleaved pairs on one node, create to Ready as a watch sees it, volume staged each time; differences", added...)
 }
 
 func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
