@@ -33,18 +33,21 @@ func TestKilledAtEachStep(t *testing.T) {
 		do    func(*testing.T, *fixture, claim) error
 	}
 	calls := []call{
-		{"stage", func(*testing.T, *fixture, claim) {}, func(t *testing.T, f *fixture, c claim) error { return f.stage(t, c) }},
+		{"stage", func(*testing.T, *fixture, claim) {}, func(t *testing.T, f *fixture, c claim) error { t.Helper(); return f.stage(t, c) }},
 		{
-			"publish", func(t *testing.T, f *fixture, c claim) { must(t, f.stage(t, c)) },
-			func(t *testing.T, f *fixture, c claim) error { return f.publish(t, c, c.target, true) },
+			"publish", func(t *testing.T, f *fixture, c claim) { t.Helper(); must(t, f.stage(t, c)) },
+			func(t *testing.T, f *fixture, c claim) error { t.Helper(); return f.publish(t, c, c.target, true) },
 		},
 		{
-			"unpublish", func(t *testing.T, f *fixture, c claim) { must(t, f.stage(t, c), f.publish(t, c, c.target, true)) },
-			func(t *testing.T, f *fixture, c claim) error { return f.unpublish(t, c, c.target) },
+			"unpublish", func(t *testing.T, f *fixture, c claim) {
+				t.Helper()
+				must(t, f.stage(t, c), f.publish(t, c, c.target, true))
+			},
+			func(t *testing.T, f *fixture, c claim) error { t.Helper(); return f.unpublish(t, c, c.target) },
 		},
 		{
-			"unstage", func(t *testing.T, f *fixture, c claim) { must(t, f.stage(t, c)) },
-			func(t *testing.T, f *fixture, c claim) error { return f.unstage(t, c) },
+			"unstage", func(t *testing.T, f *fixture, c claim) { t.Helper(); must(t, f.stage(t, c)) },
+			func(t *testing.T, f *fixture, c claim) error { t.Helper(); return f.unstage(t, c) },
 		},
 	}
 	points := map[string]func(*fixture){

@@ -334,15 +334,15 @@ func TestStageThatFailsKeepsAccessOfTheOldFilesystem(t *testing.T) {
 			return nil
 		})
 	}
-	unstage := func(f *fixture, t *testing.T, c claim) { must(t, f.unstage(t, c)) }
-	restart := func(f *fixture, t *testing.T, _ claim) { f.startNode(t, "boot") }
+	unstage := func(t *testing.T, f *fixture, c claim) { t.Helper(); must(t, f.unstage(t, c)) }
+	restart := func(t *testing.T, f *fixture, _ claim) { t.Helper(); f.startNode(t, "boot") }
 	for name, test := range map[string]struct {
 		fail func(*fixture)
-		then func(*fixture, *testing.T, claim)
+		then func(*testing.T, *fixture, claim)
 	}{
 		"agent away, unstaged":     {away, unstage},
 		"agent away, restarted":    {away, restart},
-		"mount refused":            {refused, func(*fixture, *testing.T, claim) {}},
+		"mount refused":            {refused, func(*testing.T, *fixture, claim) {}},
 		"mount refused, unstaged":  {refused, unstage},
 		"mount refused, restarted": {refused, restart},
 	} {
@@ -356,7 +356,7 @@ func TestStageThatFailsKeepsAccessOfTheOldFilesystem(t *testing.T) {
 			must(t, f.unstage(t, c))
 			test.fail(f)
 			wantCode(t, f.stage(t, c), codes.Unavailable)
-			test.then(f, t, c)
+			test.then(t, f, c)
 			if v, ok := f.state.Get(c.handle); !ok || v.Lingering == nil {
 				t.Fatalf("state is %+v, %v", v, ok)
 			}

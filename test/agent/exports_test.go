@@ -174,6 +174,7 @@ func testAWrongFileChangesNothing(t *testing.T, h *host.Host, a *host.Agent) {
 }
 
 func testAPlantedLinkIsNotExported(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-victim", 16*mib)
 	if err := os.WriteFile(filepath.Join(h.DataDir(), "volumes", v.GetId(), "secret"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
@@ -191,6 +192,7 @@ func testAPlantedLinkIsNotExported(t *testing.T, h *host.Host) {
 }
 
 func testNetworksReachEveryVolume(t *testing.T, h *host.Host) {
+	t.Helper()
 	v := create(t, h.Controller(t), "pvc-network", 16*mib)
 	wantRefused(t, "/"+v.GetId())
 	exports := []config.StaticExport{staticExport("media", config.ExportClient{CIDR: here})}

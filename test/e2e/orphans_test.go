@@ -56,8 +56,10 @@ func TestClaimDeletedWhileItsVolumeIsMade(t *testing.T) {
 
 // recordsOf asks the server for the record of the volume that was made for a claim.
 func (e *env) recordsOf(claim string) []string {
-	return []string{"-n", systemNamespace, "exec", serverPod, "--", "sh", "-c",
-		`cd /data/.nfs-operator/volumes && grep -l '"claimNamespace": *"` + e.Namespace + `","claimName": *"` + claim + `"' *`}
+	return []string{
+		"-n", systemNamespace, "exec", serverPod, "--", "sh", "-c",
+		`cd /data/.nfs-operator/volumes && grep -l '"claimNamespace": *"` + e.Namespace + `","claimName": *"` + claim + `"' *`,
+	}
 }
 
 // listed asks for a volume's record whatever its state: a search in the files could miss one that is being renamed.

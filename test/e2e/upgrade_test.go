@@ -110,8 +110,9 @@ func (e *env) upgrade(backend, from, to string) {
 			said[f[1]+"|"+f[2]] = true
 			done = done && f[1] == "True"
 			for shard := range strings.FieldsSeq(f[3]) {
-				server := f[0] + "/" + shard[:strings.Index(shard, "=")]
-				if !strings.HasSuffix(shard, "="+to) {
+				number, version, _ := strings.Cut(shard, "=")
+				server := f[0] + "/" + number
+				if version != to {
 					done = false
 					continue
 				}
