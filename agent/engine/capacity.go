@@ -25,18 +25,8 @@ type Holdings struct {
 
 // Holdings counts what is there.
 func (e *Engine) Holdings() (Holdings, error) {
-	var h Holdings
 	// The records first: a delete moves from them to the archive, and may be counted twice, but is never missed.
-	for _, v := range e.Store.Volumes() {
-		switch v.State {
-		case store.StateReady, store.StateDeleting:
-			h.Volumes++
-		case store.StateRetained:
-			h.Archived++
-		case store.StateCreating: // nobody was told of it
-		}
-	}
-	h.Snapshots = len(e.Snapshots("", "", false))
+	h := e.recorded()
 	archive, err := e.Store.ListArchive()
 	if err != nil {
 		return Holdings{}, err

@@ -88,13 +88,14 @@ type Engine struct {
 	claims     chan claimChange
 	linking    sync.Mutex // one link by claim at a time
 	unrepaired atomic.Int64
+	surveys    surveys
 }
 
 // New makes an engine. Repair must be called before anything else is.
 func New(o Options) *Engine {
 	return &Engine{
 		Options: o, locks: locks{held: map[string]int{}}, jobs: newJobs(), pending: map[string]int64{},
-		emptyTrash: make(chan struct{}, 1), claims: make(chan claimChange, maxClaimChanges),
+		emptyTrash: make(chan struct{}, 1), claims: make(chan claimChange, maxClaimChanges), surveys: newSurveys(),
 	}
 }
 

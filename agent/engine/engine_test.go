@@ -31,6 +31,7 @@ type fakeFilesystem struct {
 	fail   map[string]error  // by method
 	gate   chan struct{}     // CopyTree and SetGroup wait for it, if there is one
 	groups map[string]uint32 // by directory
+	hangs  chan struct{}     // Space waits for it, if there is one
 }
 
 func (f *fakeFilesystem) failing(method string) error {
@@ -40,6 +41,9 @@ func (f *fakeFilesystem) failing(method string) error {
 }
 
 func (f *fakeFilesystem) Space() (total, used int64, err error) {
+	if f.hangs != nil {
+		<-f.hangs
+	}
 	return f.total, 0, f.failing("Space")
 }
 

@@ -116,21 +116,24 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	if core.Share == nil { // else the server does not ask for privileged ports on our word
 		st.UnprivilegedNodes = core.Access.Unprivileged()
 	}
-	holds, err := core.Engine.Holdings()
+	found, err := core.Engine.Survey()
 	if err != nil {
 		// An answer that the server serves and holds nothing could cost the disk.
 		s.Log.Error(err, "Cannot count what the disk holds")
 		st.Serving, st.Reason, st.Message = false, agentv1.ReasonDiskFailed, err.Error()
 		return st
 	}
+	holds := found.Holdings
 	st.Volumes, st.Snapshots, st.Archived = int32(holds.Volumes), int32(holds.Snapshots), int32(holds.Archived)
 	st.Exports = int32(holds.Exports)
-	capacity, err := core.Engine.Capacity()
-	if err != nil {
-		s.Log.Error(err, "Cannot read the capacity")
+	if found.Old {
+		st.Warnings = append(st.Warnings, "the disk does not answer, and clients wait for it; what it holds and its capacity are as they were counted last: look at the log of the node's kernel (dmesg)")
+	}
+	if found.CapacityErr != nil {
+		s.Log.Error(found.CapacityErr, "Cannot read the capacity")
 		return st
 	}
-	st.Capacity = service.CapacityTo(capacity)
-	st.TrashBytes = capacity.Trash
+	st.Capacity = service.CapacityTo(found.Capacity)
+	st.TrashBytes = found.Capacity.Trash
 	return st
 }

@@ -7,13 +7,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/go-logr/logr"
 
+	"github.com/nfs-operator/nfs-operator/agent/access"
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/agent/engine"
 	"github.com/nfs-operator/nfs-operator/agent/service"
 	"github.com/nfs-operator/nfs-operator/agent/share"
+	"github.com/nfs-operator/nfs-operator/agent/store"
 )
 
 func TestGaneshaVersion(t *testing.T) {
@@ -54,6 +58,41 @@ func TestAServerThatStopsDoesNotLookEmpty(t *testing.T) {
 	if st := s.status(nil); st.GetServing() || st.GetReason() != agentv1.ReasonStopping {
 		t.Errorf("status %v", st)
 	}
+}
+
+// hanging is a file system of which nobody is told how much it holds.
+type hanging struct {
+	engine.Filesystem
+	until chan struct{}
+}
+
+func (f hanging) Space() (total, used int64, err error) { <-f.until; return 0, 0, nil }
+
+func TestTheStatusDoesNotWaitForADiskThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		records, err := store.Open(t.TempDir(), store.Init{FilesystemID: "uuid"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		disk := hanging{until: make(chan struct{})}
+		defer close(disk.until)
+		book := access.New(records, time.Minute, time.Now, logr.Discard())
+		core := &service.Core{Access: book, Engine: engine.New(engine.Options{
+			Store: records, Filesystem: disk, Access: book, Now: time.Now, Log: logr.Discard(),
+		})}
+		s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), share: &share.Share{}}
+		if st := s.status(core); st.GetServing() || st.GetReason() != agentv1.ReasonDiskFailed {
+			t.Errorf("it looks empty: %v", st)
+		}
+		v := store.Volume{ID: store.ID("pvc-1"), Name: "pvc-1", ExportID: 1, ProjectID: 1, State: store.StateReady}
+		if err := records.PutVolume(v); err != nil {
+			t.Fatal(err)
+		}
+		st := s.status(core)
+		if !st.GetServing() || st.GetVolumes() != 1 || st.GetCapacity() != nil || len(st.GetWarnings()) != 1 || !strings.Contains(st.GetWarnings()[0], "does not answer") {
+			t.Errorf("status %v", st)
+		}
+	})
 }
 
 // What a share cannot do is said by its capabilities, of which the manager makes status.limitations, and not a second time.
