@@ -44,6 +44,6 @@ func (s *Server) compareHandle(ctx context.Context, disk *store.Store) condition
 	default:
 		return condition{agentv1.ReasonHandleWouldChange, fmt.Sprintf(
 			"Ganesha gives the disk's root the file handle %s, and clients hold handles made like %s: they would be told that theirs are stale. "+
-				"Is the device visible below /dev, and the image the one that served before?", handle, recorded)}
+				"Is the device visible below /dev, does blkid see XFS on it and nothing else, and is the image the one that served before?", handle, recorded)}
 	}
 }

@@ -45,10 +45,6 @@ const (
 
 // Inspect finds out what lies on a device. A device that cannot be read is an error, never blank.
 func Inspect(ctx context.Context, device string) (Content, error) {
-	tags, found, err := probe(ctx, device)
-	if err != nil {
-		return Content{}, err
-	}
 	f, err := os.Open(device)
 	if err != nil {
 		return Content{}, fmt.Errorf("open device: %w", err)
@@ -58,13 +54,14 @@ func Inspect(ctx context.Context, device string) (Content, error) {
 	if _, err := io.ReadFull(f, head); err != nil {
 		return Content{}, fmt.Errorf("read start of device: %w", err)
 	}
+	// blkid is not asked of what is ours: what clients have written to a file can lie where another kind of disk has its signature.
 	if ours, done := superblock(head); ours && !done {
 		return Content{Kind: Unfinished}, nil
-	} else if ours && tags["TYPE"] == "xfs" {
-		return Content{Kind: Ours, UUID: tags["UUID"]}, nil
+	} else if ours {
+		return Content{Kind: Ours, UUID: formatUUID([16]byte(head[offsetUUID:]))}, nil
 	}
-	if found != "" {
-		return Content{Kind: Foreign, Found: found}, nil
+	if found, err := probe(ctx, device); err != nil || found != "" {
+		return Content{Kind: Foreign, Found: found}, err
 	}
 	if i := firstNonZero(head); i >= 0 {
 		return Content{Kind: Foreign, Found: fmt.Sprintf("data of unknown kind at byte %d", i)}, nil
@@ -90,22 +87,21 @@ func inspectTail(f *os.File) (Content, error) {
 const blkidNothing = 2 // blkid's exit code when it finds nothing
 
 // probe asks blkid, without its cache. found is empty when blkid knows nothing of what it saw.
-func probe(ctx context.Context, device string) (tags map[string]string, found string, err error) {
+func probe(ctx context.Context, device string) (found string, err error) {
 	out, err := exec.CommandContext(ctx, "blkid", "-p", "-o", "export", device).Output()
 	var exit *exec.ExitError
 	switch {
 	case errors.As(err, &exit) && exit.ExitCode() == blkidNothing:
 		if _, err := os.Stat(device); err != nil { // the same exit code
-			return nil, "", fmt.Errorf("find device: %w", err)
+			return "", fmt.Errorf("find device: %w", err)
 		}
-		return nil, "", nil
+		return "", nil
 	case errors.As(err, &exit) && exit.ExitCode() == 8:
-		return nil, "several file systems or partition tables at once", nil
+		return "several file systems or partition tables at once", nil
 	case err != nil:
-		return nil, "", fmt.Errorf("run blkid: %w", err)
+		return "", fmt.Errorf("run blkid: %w", err)
 	}
-	tags = parseTags(string(out))
-	return tags, describe(tags), nil
+	return describe(parseTags(string(out))), nil
 }
 
 func parseTags(out string) map[string]string {
@@ -142,6 +138,7 @@ func describe(tags map[string]string) string {
 
 // Offsets in the superblock (struct xfs_dsb in the kernel's xfs_format.h).
 const (
+	offsetUUID       = 32
 	offsetLabel      = 108
 	offsetInProgress = 126
 )

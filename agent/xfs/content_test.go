@@ -20,14 +20,16 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
+func block(label string, inProgress byte) []byte {
+	b := make([]byte, 512)
+	binary.BigEndian.PutUint32(b, 0x58465342)
+	copy(b[offsetUUID:], "0123456789abcdef")
+	copy(b[offsetLabel:], label)
+	b[offsetInProgress] = inProgress
+	return b
+}
+
 func TestSuperblock(t *testing.T) {
-	block := func(label string, inProgress byte) []byte {
-		b := make([]byte, 512)
-		binary.BigEndian.PutUint32(b, 0x58465342)
-		copy(b[offsetLabel:], label)
-		b[offsetInProgress] = inProgress
-		return b
-	}
 	for name, c := range map[string]struct {
 		head           []byte
 		ours, finished bool
@@ -76,5 +78,31 @@ func TestInspectReadsTheEnds(t *testing.T) {
 	}
 	if _, err := Inspect(t.Context(), filepath.Join(t.TempDir(), "missing")); err == nil {
 		t.Error("a missing device is not an error")
+	}
+}
+
+// TestOursWithAnothersSignature: clients write files, and what they write can lie where blkid finds another kind of disk.
+func TestOursWithAnothersSignature(t *testing.T) {
+	const size = 8 << 20
+	signature := []byte("Intel Raid ISM Cfg Sig. 1.2.01") // isw_raid_member
+	for name, c := range map[string]struct {
+		head []byte
+		want Content
+	}{
+		"ours":            {block(Label, 0), Content{Kind: Ours, UUID: "30313233-3435-3637-3839-616263646566"}},
+		"half-made":       {block(Label, 1), Content{Kind: Unfinished}},
+		"somebody else's": {block("theirs", 0), Content{Kind: Foreign, Found: "isw_raid_member"}},
+		"nothing":         {nil, Content{Kind: Foreign, Found: "isw_raid_member"}},
+	} {
+		content := make([]byte, size)
+		copy(content, c.head)
+		copy(content[size-1024:], signature)
+		path := filepath.Join(t.TempDir(), "device")
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := Inspect(t.Context(), path); err != nil || got != c.want {
+			t.Errorf("%s: %+v, %v; want %+v", name, got, err, c.want)
+		}
 	}
 }
