@@ -99,7 +99,7 @@ func (s *Server) prepare(ctx context.Context, device string) (store.Init, error)
 	if err != nil {
 		return store.Init{}, conditionError{agentv1.ReasonDeviceUnavailable, err}
 	}
-	if err := checkDevice(device, s.Config.ServerID, found); err != nil {
+	if err := checkDevice(device, s.Config.ServerID, found, s.recordedID); err != nil {
 		return store.Init{}, err
 	}
 	var options string
@@ -129,8 +129,9 @@ func initOf(found xfs.Content, options string) store.Init {
 }
 
 // checkDevice refuses a device that is not the one that has the volumes. One that looks blank most of all: a file system whose first
-// bytes were overwritten can be repaired, and one that was formatted anew cannot.
-func checkDevice(device, wanted string, found xfs.Content) error {
+// bytes were overwritten can be repaired, and one that was formatted anew cannot. recorded is the identity in the record of a file system
+// of ours; it is asked where that one's UUID does not tell: the first servers had random identities.
+func checkDevice(device, wanted string, found xfs.Content, recorded func() (string, error)) error {
 	if wanted == "" {
 		return nil
 	}
@@ -147,11 +148,32 @@ func checkDevice(device, wanted string, found xfs.Content) error {
 		if id == wanted {
 			return nil
 		}
-		holds = "is the disk of server " + id
+		switch inRecord, err := recorded(); {
+		case err != nil:
+			holds = fmt.Sprintf("is, by its UUID, the disk of server %s, and has no record that can be read and says otherwise (%v)", id, err)
+		case inRecord == wanted:
+			return nil
+		default:
+			holds = "is the disk of server " + inRecord
+		}
 	}
 	return conditionError{agentv1.ReasonDiskChanged, fmt.Errorf("%s %s, but the volumes lie on server %s: has the disk been replaced, overwritten or "+
 		"swapped with another? Nothing is written to it. Put the right disk back, or repair this one (xfs_repair); docs/backends.md says how to begin with another one "+
 		"if it is lost for good", device, holds, wanted)}
+}
+
+// recordedID is the identity that the record on the device has. Nothing is written to the device, whose log is not replayed either.
+func (s *Server) recordedID() (string, error) {
+	var found store.Server
+	err := xfs.Look(s.Config.Device, s.Config.DataDir, func() error {
+		record, exists, err := store.Identify(s.Config.DataDir)
+		if err == nil && !exists {
+			err = errors.New("it is empty")
+		}
+		found = record
+		return err
+	})
+	return found.ServerID, err
 }
 
 func (s *Server) useMounted(first store.Init) (*disk, error) {

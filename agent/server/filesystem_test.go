@@ -48,22 +48,31 @@ func TestIdentityOfAMountedFilesystem(t *testing.T) {
 func TestIdentityOfADevice(t *testing.T) {
 	const uuid, other = "01234567-89ab-cdef-0123-456789abcdef", "f1234567-89ab-cdef-0123-456789abcdef"
 	id := store.ServerIDOf(uuid)
+	const early, unread = "nfs-random", "no such file"
 	for name, test := range map[string]struct {
-		wanted string
-		found  xfs.Content
-		says   string
+		wanted   string
+		found    xfs.Content
+		recorded string
+		says     string
 	}{
-		"blank":                   {"", xfs.Content{Kind: xfs.Blank}, ""},
-		"unfinished":              {"", xfs.Content{Kind: xfs.Unfinished}, ""},
-		"adopted":                 {"", xfs.Content{Kind: xfs.Ours, UUID: uuid}, ""},
-		"the right one":           {id, xfs.Content{Kind: xfs.Ours, UUID: uuid}, ""},
-		"blank, was not":          {id, xfs.Content{Kind: xfs.Blank}, "is blank"},
-		"unfinished, was not":     {id, xfs.Content{Kind: xfs.Unfinished}, "never finished"},
-		"of another server":       {id, xfs.Content{Kind: xfs.Ours, UUID: other}, "the disk of server " + store.ServerIDOf(other)},
-		"overwritten, not by us":  {id, xfs.Content{Kind: xfs.Foreign, Found: "ext4 file system"}, "holds ext4 file system"},
-		"without a UUID, was not": {id, xfs.Content{Kind: xfs.Ours}, "the disk of server"},
+		"blank":                     {"", xfs.Content{Kind: xfs.Blank}, "", ""},
+		"unfinished":                {"", xfs.Content{Kind: xfs.Unfinished}, "", ""},
+		"adopted":                   {"", xfs.Content{Kind: xfs.Ours, UUID: uuid}, "", ""},
+		"the right one":             {id, xfs.Content{Kind: xfs.Ours, UUID: uuid}, "", ""},
+		"of an early version":       {early, xfs.Content{Kind: xfs.Ours, UUID: uuid}, early, ""},
+		"blank, was not":            {id, xfs.Content{Kind: xfs.Blank}, "", "is blank"},
+		"unfinished, was not":       {id, xfs.Content{Kind: xfs.Unfinished}, "", "never finished"},
+		"of another server":         {id, xfs.Content{Kind: xfs.Ours, UUID: other}, store.ServerIDOf(other), "the disk of server " + store.ServerIDOf(other)},
+		"of another, early version": {id, xfs.Content{Kind: xfs.Ours, UUID: other}, early, "the disk of server " + early},
+		"without a record":          {id, xfs.Content{Kind: xfs.Ours, UUID: other}, "", "the disk of server " + store.ServerIDOf(other) + ", and has no record that can be read and says otherwise (" + unread},
+		"overwritten, not by us":    {id, xfs.Content{Kind: xfs.Foreign, Found: "ext4 file system"}, "", "holds ext4 file system"},
 	} {
-		err := checkDevice("/dev/sdx", test.wanted, test.found)
+		err := checkDevice("/dev/sdx", test.wanted, test.found, func() (string, error) {
+			if test.recorded == "" {
+				return "", errors.New(unread)
+			}
+			return test.recorded, nil
+		})
 		var c conditionError
 		switch {
 		case test.says == "":

@@ -70,22 +70,41 @@ const (
 // Mount mounts the device on dir. If it is mounted there already, by an agent that was killed, that mount is used: a second
 // one of the same device would only share its superblock. If that one has shut down, it is unmounted first: its log is read at the mount.
 func Mount(device, dir string) error {
-	if CheckRunning(dir) != nil {
-		if err := Unmount(dir); err != nil {
-			return err
-		}
-	}
-	mounted, err := mountedOn(device, dir)
-	if err != nil || mounted {
+	_, err := mount(device, dir, mountFlags, mountData)
+	return err
+}
+
+// Look mounts the device on dir as it lies there, for as long as look takes: read-only, and without a replay of its log, so that nothing is
+// written to it. What only the log has is not seen. If it is mounted there already, look sees that.
+func Look(device, dir string, look func() error) error {
+	mounted, err := mount(device, dir, mountFlags|unix.MS_RDONLY, "norecovery")
+	if err != nil {
 		return err
 	}
+	err = look()
+	if mounted {
+		err = errors.Join(err, Unmount(dir))
+	}
+	return err
+}
+
+// mount tells whether it has mounted the device, or found it mounted.
+func mount(device, dir string, flags uintptr, data string) (mounted bool, err error) {
+	if CheckRunning(dir) != nil {
+		if err := Unmount(dir); err != nil {
+			return false, err
+		}
+	}
+	if already, err := mountedOn(device, dir); err != nil || already {
+		return false, err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make mount point: %w", err)
+		return false, fmt.Errorf("make mount point: %w", err)
 	}
-	if err := unix.Mount(device, dir, "xfs", mountFlags, mountData); err != nil {
-		return fmt.Errorf("mount %s: %w", device, err)
+	if err := unix.Mount(device, dir, "xfs", flags, data); err != nil {
+		return false, fmt.Errorf("mount %s: %w", device, err)
 	}
-	return nil
+	return true, nil
 }
 
 func mountedOn(device, dir string) (bool, error) {
