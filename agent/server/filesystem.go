@@ -26,6 +26,10 @@ type filesystem interface {
 // tryMounted takes a file system into use that somebody else has made, and that is mounted already.
 func (s *Server) tryMounted() (*disk, error) {
 	dir := s.Config.DataDir
+	if err := xfs.CheckWritable(dir); errors.Is(err, xfs.ErrReadOnly) && !s.lostDiskBefore {
+		return nil, conditionError{agentv1.ReasonFilesystemReadOnly, fmt.Errorf("%w, and a server writes to it. Take `ro` out of the mountOptions of its PersistentVolume, "+
+			"or mount it writable where the node itself has mounted it, and delete the server's pod. If nobody has asked for that, the node's kernel log (dmesg) says why", err)}
+	}
 	for _, path := range []string{dir, store.Layout{Root: dir}.ServerRecord()} {
 		if err := xfs.CheckRunning(path); err != nil {
 			return nil, conditionError{agentv1.ReasonFilesystemFailed, fmt.Errorf("%w. It has to be mounted anew, which the kubelet does for a new pod: "+

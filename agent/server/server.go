@@ -67,6 +67,9 @@ type Server struct {
 	share   *share.Share // of an external server, as long as it is served
 	owner   string       // of that share, as it says
 
+	// lostDiskBefore is set from the start where the program has begun anew because of its disk, whose file system was writable then.
+	lostDiskBefore bool
+
 	lost context.Context         //nolint:containedctx // ends with the share
 	lose context.CancelCauseFunc // with the reason
 }
@@ -85,6 +88,7 @@ func Run(ctx context.Context, o Options) error {
 	defer s.lose(nil)
 	if c, serverID, anew := begunAnew(); anew {
 		s.problem = c
+		s.lostDiskBefore = c.reason == agentv1.ReasonDiskFailed
 		known := &s.Config.ServerID
 		if s.Config.External != nil {
 			known = &s.Config.External.ServerID

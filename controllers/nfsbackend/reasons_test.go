@@ -48,7 +48,7 @@ func TestAgentsReasons(t *testing.T) {
 		},
 		agentv1.NeedsPerson: {
 			"DeviceNotBlank", "DeviceTooSmall", "FormatFailed", "NewerFormat", "HandleWouldChange", "RepairFailed", "DiskChanged",
-			"FilesystemShared", "FilesystemUnsupported", "FilesystemNotEmpty", "FilesystemChanged",
+			"FilesystemShared", "FilesystemUnsupported", "FilesystemNotEmpty", "FilesystemChanged", "FilesystemReadOnly",
 			"ShareRefused", "SharePathMissing", "ShareOptions", "ShareReadOnly", "ShareRootSquashed", "ShareIDMapping", "ShareNotEmpty", "ShareOwned", "ShareChanged",
 		},
 	}

@@ -12,10 +12,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
+	"github.com/nfs-operator/nfs-operator/agent/store"
 	"github.com/nfs-operator/nfs-operator/agent/xfs"
 	"github.com/nfs-operator/nfs-operator/test/agent/host"
 )
@@ -77,6 +79,11 @@ func TestForeignDisksAreRefusedAndHealWhenWiped(t *testing.T) {
 func writeAt(t *testing.T, device string, at int64, text string) {
 	t.Helper()
 	host.Wipe(t, device)
+	overwrite(t, device, at, text)
+}
+
+func overwrite(t *testing.T, device string, at int64, text string) {
+	t.Helper()
 	f, err := os.OpenFile(device, os.O_WRONLY|os.O_SYNC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +127,37 @@ func TestAnInterruptedFormatIsMadeAnew(t *testing.T) {
 		t.Fatalf("inspected as %+v, %v", got, err)
 	}
 	h.Start(t, h.Config(host.DiskSmall)).WaitServing(t)
+}
+
+// TestClientsDataThatLookLikeAnothersDisk: a client can fill the disk with the signature of another kind of disk, so that it lies where that
+// is looked for. The disk is known all the same. Ganesha does not find the file system's UUID until the signature is gone, and
+// nothing is served until then.
+func TestClientsDataThatLookLikeAnothersDisk(t *testing.T) {
+	const signature, at = "Intel Raid ISM Cfg Sig. 1.2.01", 2*gib - 1024 // no file has that block
+	h := host.New(t)
+	host.Wipe(t, host.DiskSmall)
+	a := h.Start(t, h.Config(host.DiskSmall))
+	a.WaitServing(t)
+	c := h.Config(host.DiskSmall)
+	c.ServerID = statusOf(t, h).GetServerId()
+	a.Stop(t)
+	out, err := exec.Command("blkid", "-p", "-s", "UUID", "-o", "value", host.DiskSmall).Output()
+	ours := xfs.Content{Kind: xfs.Ours, UUID: strings.TrimSpace(string(out))}
+	if got, errFound := xfs.Inspect(t.Context(), host.DiskSmall); err != nil || errFound != nil || got != ours || c.ServerID != store.ServerIDOf(ours.UUID) {
+		t.Fatalf("inspected as %+v, %v; blkid: %+v, %v; it is the disk of %s", got, errFound, ours, err, c.ServerID)
+	}
+
+	overwrite(t, host.DiskSmall, at, signature)
+	if out, err := exec.Command("blkid", "-p", host.DiskSmall).CombinedOutput(); !strings.Contains(string(out), "isw_raid_member") {
+		t.Fatalf("blkid: %s, %v", out, err)
+	}
+	if got, err := xfs.Inspect(t.Context(), host.DiskSmall); err != nil || got != ours {
+		t.Errorf("inspected as %+v, %v", got, err)
+	}
+	a = h.Start(t, c)
+	wantReason(t, a, "HandleWouldChange", "blkid")
+	overwrite(t, host.DiskSmall, at, string(make([]byte, len(signature))))
+	a.WaitServing(t)
 }
 
 // TestADiskThatIsNotTheRightOneIsLeftAlone: where volumes are known to lie on a server, no disk but its own is used, formatted or even
@@ -174,6 +212,53 @@ func TestADiskThatIsNotTheRightOneIsLeftAlone(t *testing.T) {
 		})
 	}
 	testLostRecords(t, h, id, v.GetId())
+	testEarlyDisk(t, h, id)
+}
+
+// testEarlyDisk: the first servers had random identities, which only their records tell. A disk is not written to for a look at its record,
+// though its log is not empty.
+func testEarlyDisk(t *testing.T, h *host.Host, id string) {
+	t.Helper()
+	const early = "nfs-early"
+	dir := t.TempDir()
+	if err := unix.Mount(host.DiskSmall, dir, "xfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	record := filepath.Join(dir, ".nfs-operator/server.json")
+	text, err := os.ReadFile(record)
+	changed := strings.Replace(string(text), id, early, 1)
+	if err != nil || changed == string(text) {
+		t.Fatalf("record %s, %v", text, err)
+	}
+	if err := errors.Join(os.WriteFile(record, []byte(changed), 0o600), unix.Unmount(dir, 0), unix.Mount(host.DiskSmall, dir, "xfs", 0, "wsync")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(filepath.Join(dir, "lost+found/1"), 0o700); err != nil { // in the log
+		t.Fatal(err)
+	}
+	shutDown(t, dir)
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	before := sectorsWritten(t, host.DiskSmall)
+	c := h.Config(host.DiskSmall)
+	c.ServerID = "nfs-another"
+	a := h.Start(t, c)
+	wantReason(t, a, "DiskChanged", "is the disk of server "+early)
+	a.Stop(t)
+	if after := sectorsWritten(t, host.DiskSmall); after != before {
+		t.Errorf("the disk was written to: %s sectors, were %s", after, before)
+	}
+	c.ServerID = early
+	a = h.Start(t, c)
+	a.WaitServing(t)
+	if st := statusOf(t, h); st.GetServerId() != early || st.GetVolumes() != 1 {
+		t.Errorf("status %v", st)
+	}
+	if _, err := os.Stat(filepath.Join(h.DataDir(), "lost+found/1")); err != nil {
+		t.Errorf("the log was empty: %v", err)
+	}
+	a.Stop(t)
 }
 
 // testLostRecords: the disk is the right one, and xfs_repair has moved the records away.
@@ -206,6 +291,7 @@ func testLostRecords(t *testing.T, h *host.Host, id, volume string) {
 	if err != nil || got.GetId() != volume {
 		t.Errorf("volume %v, %v", got, err)
 	}
+	a.Stop(t)
 }
 
 func setHead(t *testing.T, device, text string) {
@@ -255,5 +341,24 @@ func TestACleanStopUnmountsAndADiskServesAgain(t *testing.T) {
 	got, err := h.Controller(t).GetVolume(within(t, 60*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Name{Name: "pvc-kept"}})
 	if err != nil || got.GetId() != v.GetId() {
 		t.Errorf("volume %v, %v", got, err)
+	}
+}
+
+// Of linux's xfs_fs.h, and ext4's: as if a write of the log had failed.
+const (
+	ioctlGoingDown = 0x8004587d
+	noLogFlush     = 2
+)
+
+func shutDown(t *testing.T, dir string) {
+	t.Helper()
+	d, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close() // it could not be unmounted
+	how := uint32(noLogFlush)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), ioctlGoingDown, uintptr(unsafe.Pointer(&how))); errno != 0 {
+		t.Fatal(errno)
 	}
 }

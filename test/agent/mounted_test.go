@@ -230,3 +230,52 @@ func testVolumesWithoutQuota(t *testing.T, h *host.Host) {
 		return err == nil && len(left) == 0
 	})
 }
+
+// TestAMountThatIsReadOnly: who has asked for that has to mount it anew, and no other pod helps.
+func TestAMountThatIsReadOnly(t *testing.T) {
+	h := host.New(t)
+	h.HideDevices(t)
+	refused := func(reason, says, serverID string) {
+		t.Helper()
+		a := h.Start(t, h.Mounted(serverID))
+		wantReason(t, a, reason, says)
+		a.Stop(t)
+	}
+	host.Make(t, host.DiskSmall, "mkfs.xfs", "-q", "-f", "-K")
+	h.MountData(t, host.DiskSmall, "xfs", "ro")
+	refused("FilesystemReadOnly", "mountOptions", "")
+	h.UnmountData(t)
+
+	host.Make(t, host.DiskSmall, "mkfs.ext4", "-q", "-F")
+	h.MountData(t, host.DiskSmall, "ext4", "")
+	a := h.Start(t, h.Mounted(""))
+	a.WaitServing(t)
+	id := statusOf(t, h).GetServerId()
+	a.Stop(t)
+	h.MountData(t, host.DiskSmall, "ext4", "ro")
+	refused("FilesystemReadOnly", "mountOptions", id)
+	if err := unix.Mount("", h.DataDir(), "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil { // as a container's runtime does
+		t.Fatal(err)
+	}
+	refused("FilesystemReadOnly", "mountOptions", id)
+
+	h.MountData(t, host.DiskSmall, "ext4", "")
+	trigger := filepath.Join("/sys/fs/ext4", filepath.Base(host.DiskSmall), "trigger_fs_error")
+	if err := os.WriteFile(trigger, []byte("a test"), 0o200); err != nil {
+		t.Fatal(err)
+	}
+	remountReadOnly(t, h.DataDir())
+	refused("FilesystemFailed", "new pod", id)
+}
+
+// remountReadOnly makes every file system that lies on a device read-only, in use or not, as ext4 does by itself after an error.
+func remountReadOnly(t *testing.T, dir string) {
+	t.Helper()
+	if err := os.WriteFile("/proc/sysrq-trigger", []byte("u"), 0o200); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, time.Minute, "the file system is read-only", func() bool {
+		var s unix.Statfs_t
+		return unix.Statfs(dir, &s) == nil && s.Flags&unix.ST_RDONLY != 0
+	})
+}

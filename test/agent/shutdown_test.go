@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -125,14 +124,6 @@ func TestAKubeletsMountThatShutsDown(t *testing.T) {
 	}
 }
 
-// remountReadOnly makes every file system that lies on a device read-only, in use or not, as ext4 does by itself after an error.
-func remountReadOnly(t *testing.T, _ string) {
-	t.Helper()
-	if err := os.WriteFile("/proc/sysrq-trigger", []byte("u"), 0o200); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func awaitGone(t *testing.T, ganesha []int) {
 	t.Helper()
 	if len(ganesha) != 1 {
@@ -162,23 +153,4 @@ func (w *writer) pause(t *testing.T) (resume func()) {
 		})
 	})
 	return func() { signal(syscall.SIGCONT) }
-}
-
-// Of linux's xfs_fs.h, and ext4's: as if a write of the log had failed.
-const (
-	ioctlGoingDown = 0x8004587d
-	noLogFlush     = 2
-)
-
-func shutDown(t *testing.T, dir string) {
-	t.Helper()
-	d, err := os.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close() // it could not be unmounted
-	how := uint32(noLogFlush)
-	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, d.Fd(), ioctlGoingDown, uintptr(unsafe.Pointer(&how))); errno != 0 {
-		t.Fatal(errno)
-	}
 }

@@ -23,6 +23,7 @@ const (
 	ReasonFilesystemUnsupported = "FilesystemUnsupported"
 	ReasonFilesystemNotEmpty    = "FilesystemNotEmpty"
 	ReasonFilesystemChanged     = "FilesystemChanged"
+	ReasonFilesystemReadOnly    = "FilesystemReadOnly"
 	// ReasonFilesystemFailed asks for another pod: the kubelet mounts the file system anew only for that.
 	ReasonFilesystemFailed = "FilesystemFailed"
 
@@ -63,7 +64,8 @@ var Attentions = map[string]Attention{
 	ReasonDeviceNotBlank: NeedsPerson, ReasonDeviceTooSmall: NeedsPerson, ReasonFormatFailed: NeedsPerson, ReasonNewerFormat: NeedsPerson,
 	ReasonHandleWouldChange: NeedsPerson, ReasonRepairFailed: NeedsPerson, ReasonDiskChanged: NeedsPerson,
 	ReasonFilesystemShared: NeedsPerson, ReasonFilesystemUnsupported: NeedsPerson, ReasonFilesystemNotEmpty: NeedsPerson, ReasonFilesystemChanged: NeedsPerson,
-	ReasonShareRefused: NeedsPerson, ReasonSharePathMissing: NeedsPerson, ReasonShareOptions: NeedsPerson, ReasonShareReadOnly: NeedsPerson,
+	ReasonFilesystemReadOnly: NeedsPerson,
+	ReasonShareRefused:       NeedsPerson, ReasonSharePathMissing: NeedsPerson, ReasonShareOptions: NeedsPerson, ReasonShareReadOnly: NeedsPerson,
 	ReasonShareRootSquashed: NeedsPerson, ReasonShareIDMapping: NeedsPerson, ReasonShareNotEmpty: NeedsPerson, ReasonShareOwned: NeedsPerson,
 	ReasonShareChanged: NeedsPerson,
 }

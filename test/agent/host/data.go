@@ -27,8 +27,11 @@ func (h *Host) MountData(tb testing.TB, device, fstype, options string) {
 		tb.Fatal(err)
 	}
 	var flags uintptr
-	if options == "dirsync" {
+	switch options {
+	case "dirsync":
 		flags, options = unix.MS_DIRSYNC, ""
+	case "ro":
+		flags, options = unix.MS_RDONLY, ""
 	}
 	if err := unix.Mount(device, h.DataDir(), fstype, flags, options); err != nil {
 		tb.Fatalf("mount %s with %q: %v", device, options, err)
