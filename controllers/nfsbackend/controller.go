@@ -54,6 +54,7 @@ type Reconciler struct {
 
 	absent  absences
 	silent  absences // of agents of external servers
+	podless absences // of pods that Kubernetes was asked for
 	turn    turn
 	cluster clusterIdentity
 }

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -19,6 +21,7 @@ import (
 
 	agentv1 "github.com/nfs-operator/nfs-operator/agent/api/v1"
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
+	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/testenv"
 )
 
@@ -345,4 +348,62 @@ func TestTrashIsTold(t *testing.T) {
 	w.settle()
 	w.Expect(w.counter.Writes()).To(BeZero())
 	w.Expect(w.backend().Status.Trash.String()).To(Equal("96Mi"))
+}
+
+// TestPodThatIsRefused: an admission that refuses a server's pod says so in an event of the StatefulSet alone.
+func TestPodThatIsRefused(t *testing.T) {
+	w := newWorld(t)
+	started := time.Now()
+	w.r.Now = func() time.Time { return started.Add(w.ahead) }
+	w.create(nil)
+	w.settle()
+	reasonAfter := func(wait time.Duration) string {
+		w.t.Helper()
+		w.ahead += wait
+		w.settle()
+		return w.condition(v1alpha1.ConditionReady).Reason
+	}
+	w.Expect(reasonAfter(podlessFor-time.Second)).To(Equal(reasonWaitingForDisk), "the disk may need a pod before it is bound")
+	w.events()
+	w.Expect(reasonAfter(time.Second)).To(Equal(reasonPodNotCreated))
+	w.expectOneEvent(corev1.EventTypeWarning, reasonPodNotCreated)
+	w.Expect(w.condition(v1alpha1.ConditionReady).Message).To(ContainSubstring(
+		"kubectl -n " + testenv.Namespace + " describe statefulset " + w.shard().Name))
+
+	w.bind()
+	w.settle() // notes things on the disk
+	before := w.backend().ResourceVersion
+	w.r.podless = absences{} // the manager is another one
+	w.Expect(reasonAfter(time.Second)).To(Equal(reasonPodNotCreated))
+	w.Expect(reasonAfter(time.Hour)).To(Equal(reasonPodNotCreated))
+	w.Expect(w.backend().ResourceVersion).To(Equal(before), "the status is written again although nothing has changed")
+
+	w.startPod()
+	w.agents.status = serving(0)
+	w.Expect(reasonAfter(0)).To(Equal(reasonServing))
+	w.ahead += time.Hour
+	pod := &corev1.Pod{}
+	w.get(w.podKey(), pod)
+	w.Expect(w.c.Delete(t.Context(), pod)).To(Succeed())
+	w.Expect(reasonAfter(0)).To(Equal(reasonPodMissing), "a pod that was deleted a moment ago is not refused")
+	w.Expect(reasonAfter(podlessFor - time.Second)).To(Equal(reasonPodMissing))
+
+	set := &appsv1.StatefulSet{}
+	w.get(w.shard(), set)
+	w.annotate(meta.AnnotationPaused, "true")
+	set.Spec.Replicas = new(int32(0))
+	w.Expect(w.c.Update(t.Context(), set)).To(Succeed())
+	w.Expect(reasonAfter(time.Hour)).To(Equal(reasonPodMissing), "a person has scaled it down")
+}
+
+func TestPodOfExternalAgentThatIsRefused(t *testing.T) {
+	w := newWorld(t)
+	w.create(external)
+	w.settle()
+	w.Expect(w.condition(v1alpha1.ConditionReady).Reason).To(Equal(reasonPodMissing))
+	w.ahead += podlessFor
+	w.settle()
+	ready := w.condition(v1alpha1.ConditionReady)
+	w.Expect(ready.Reason).To(Equal(reasonPodNotCreated))
+	w.Expect(ready.Message).To(ContainSubstring("describe replicaset --selector storage.nfs-operator.io/backend=" + w.name))
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -12,6 +13,7 @@ import (
 	"github.com/nfs-operator/nfs-operator/api/v1alpha1"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/meta"
 	"github.com/nfs-operator/nfs-operator/controllers/internal/desired/server"
+	"github.com/nfs-operator/nfs-operator/internal/names"
 )
 
 // shardState is one server: what is wanted of it, and what it is.
@@ -221,4 +223,29 @@ func (s *shardState) podProblem() reason {
 		}
 	}
 	return reason{reasonPodStarting, whose + " pod starts"}
+}
+
+// podlessFor is how long a server may have no pod before people are sent to look for the cause. Kubernetes makes one within seconds.
+const podlessFor = time.Minute
+
+// notePod finds a pod that is refused. The words of the refusal are in an event alone, and a policy may have put a random name into them.
+// What was said before a manager's restart stays said.
+func (r *Reconciler) notePod(shard *shardState, now time.Time) {
+	since := r.podless.note(shard.Name(), shard.pod == nil && shard.wantsPod(), now)
+	waits := shard.problem.word == reasonPodMissing || shard.problem.word == reasonWaitingForDisk // for which a pod may be what is missing
+	if since.IsZero() || !waits || now.Sub(since) < podlessFor && shard.last.Reason != reasonPodNotCreated {
+		return
+	}
+	whose, look := "the server's", "describe statefulset "+shard.Name()
+	if shard.External() {
+		whose, look = "the agent's", "describe replicaset --selector "+names.LabelBackend+"="+shard.Backend.Name
+	}
+	shard.problem = reason{reasonPodNotCreated, fmt.Sprintf(
+		"Kubernetes has not made %s pod: most likely namespace %s has lost its label pod-security.kubernetes.io/enforce: privileged, "+
+			"or a quota or another policy refuses it; kubectl -n %[2]s %s says why", whose, shard.Namespace, look)}
+}
+
+// wantsPod tells whether Kubernetes was asked for a pod. A person may have scaled a server down, to repair its disk.
+func (s *shardState) wantsPod() bool {
+	return s.statefulSet != nil && deref(s.statefulSet.Spec.Replicas) > 0 || s.deployment != nil && deref(s.deployment.Spec.Replicas) > 0
 }

@@ -38,6 +38,7 @@ const (
 	reasonHoldsData         = "HoldsData"
 	reasonServerUnreachable = "ServerUnreachable"
 	reasonPodMissing        = "PodMissing"
+	reasonPodNotCreated     = "PodNotCreated"
 	reasonNodeMissing       = "NodeMissing"
 	reasonPodUnscheduled    = "PodUnscheduled"
 	reasonPodWaiting        = "PodWaiting"
@@ -58,7 +59,7 @@ var attentions = map[string]agentv1.Attention{
 	reasonDiskTaken: agentv1.NeedsPerson, reasonSeveralDisks: agentv1.NeedsPerson,
 
 	reasonDeletionBlocked: agentv1.Watch, reasonDeletionFailed: agentv1.Watch, reasonApplyFailed: agentv1.Watch, reasonPodFailing: agentv1.Watch,
-	reasonPodUnscheduled: agentv1.Watch, reasonNodeMissing: agentv1.Watch,
+	reasonPodUnscheduled: agentv1.Watch, reasonPodNotCreated: agentv1.Watch, reasonNodeMissing: agentv1.Watch,
 }
 
 func attention(word string) agentv1.Attention { return max(attentions[word], agentv1.Attentions[word]) }

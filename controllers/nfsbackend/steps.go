@@ -117,6 +117,7 @@ func (r *Reconciler) askAgents(ctx context.Context, s *scope) (*ctrl.Result, err
 	}
 	questions.Wait()
 	for _, shard := range s.shards {
+		r.notePod(shard, s.now)
 		noteServerID(shard)
 		if shard.External() {
 			since := r.silent.note(shard.Name(), !shard.serving(), s.now)
