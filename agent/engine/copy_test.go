@@ -40,6 +40,10 @@ func TestSnapshotAndRestore(t *testing.T) {
 	if f.fs.quotas[restored.ProjectID].LimitBytes != 2*gib || !f.exports.all[restored.ID] {
 		t.Error("the restored volume is not whole")
 	}
+	writeFile(t, f, restored.ID, "written since")
+	if got := readFile(f.Store.VolumeDir(f.create(r).ID)); got != "written since" {
+		t.Errorf("a repeated call leaves %q", got)
+	}
 	r = request("cloned", gib)
 	r.SourceVolume = v.ID
 	if got := readFile(f.Store.VolumeDir(f.create(r).ID)); got != "after" {
@@ -279,6 +283,32 @@ func TestAFailedCopyLeavesNothingAndCanBeRepeated(t *testing.T) {
 	}
 	if got := readFile(f.Store.VolumeDir(f.create(r).ID)); got != "data" {
 		t.Errorf("cloned %q", got)
+	}
+}
+
+// Ganesha is away for a moment when the copy is in its place: a repeated call finds the copy, and only exports it.
+func TestACopyThatCouldNotBeExportedIsNotMadeAgain(t *testing.T) {
+	f := newFixture(t)
+	f.work()
+	r := request("cloned", gib)
+	r.SourceVolume = f.create(request("pvc-1", gib)).ID
+	writeFile(t, f, r.SourceVolume, "before")
+	f.fs.gate = make(chan struct{})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := f.Create(ctx, r)
+	wantError(t, err, ErrBusy)
+	f.exports.setDown(true)
+	close(f.fs.gate)
+	id := store.ID(r.Name)
+	eventually(t, func() bool { return !f.jobs.running(volumeKey(id)) })
+	if v, _ := f.Store.Volume(id); v.State != store.StateCreating || readFile(f.Store.VolumeDir(id)) != "before" {
+		t.Fatalf("volume %+v", v)
+	}
+	writeFile(t, f, r.SourceVolume, "after")
+	f.exports.setDown(false)
+	if v := f.create(r); v.State != store.StateReady || readFile(f.Store.VolumeDir(id)) != "before" {
+		t.Errorf("volume %+v, with %q", v, readFile(f.Store.VolumeDir(id)))
 	}
 }
 

@@ -139,6 +139,8 @@ type fakeExports struct {
 
 func (x *fakeExports) Serving() bool { x.mu.Lock(); defer x.mu.Unlock(); return !x.down }
 
+func (x *fakeExports) setDown(down bool) { x.mu.Lock(); defer x.mu.Unlock(); x.down = down }
+
 func (x *fakeExports) Sync(_ context.Context, names ...string) error {
 	if !x.Serving() {
 		return errors.New("down")
@@ -264,7 +266,7 @@ func TestCreateRefuses(t *testing.T) {
 	if n := len(f.Store.Volumes()); n != 1 {
 		t.Errorf("%d records are left, want 1", n)
 	}
-	f.exports.down = true
+	f.exports.setDown(true)
 	_, err := f.Create(t.Context(), request("new", gib))
 	wantError(t, err, ErrUnavailable)
 }
