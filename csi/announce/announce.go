@@ -48,6 +48,7 @@ type Announcer struct {
 	client func() (*agentv1.Client, error)
 	mounts mount.Mounter
 	log    logr.Logger
+	period time.Duration // how often the truth is told when nothing happened
 
 	mu      sync.Mutex
 	changed map[volumeid.Shard]chan struct{} // a stream's worker and the signal that there is news
@@ -56,7 +57,9 @@ type Announcer struct {
 
 // New makes an Announcer; client says how this node can appear to a server.
 func New(state *nodestate.Store, agents Agents, client func() (*agentv1.Client, error), mounts mount.Mounter, log logr.Logger) *Announcer {
-	return &Announcer{state: state, agents: agents, client: client, mounts: mounts, log: log, changed: map[volumeid.Shard]chan struct{}{}}
+	return &Announcer{
+		state: state, agents: agents, client: client, mounts: mounts, log: log, period: period, changed: map[volumeid.Shard]chan struct{}{},
+	}
 }
 
 // Changed says that the node's volumes of a shard have changed. It does not wait.
@@ -192,7 +195,7 @@ func (a *Announcer) session(ctx context.Context, shard volumeid.Shard, news <-ch
 		return false, err
 	}
 	replies := receive(ctx, stream)
-	ticker := time.NewTicker(period)
+	ticker := time.NewTicker(a.period)
 	defer ticker.Stop()
 	for {
 		select {

@@ -160,6 +160,22 @@ func TestTruthAfterServerRestart(t *testing.T) {
 	eventually(t, "a and b granted", n.granted(a, b))
 }
 
+// An agent whose grants have gone wrong in some way that nobody knows of is told them again.
+func TestTruthIsToldAgainWhenNothingHappens(t *testing.T) {
+	n := newNode(t)
+	if n.announcer.period != 5*time.Minute {
+		t.Errorf("told every %s", n.announcer.period)
+	}
+	n.announcer.period = 50 * time.Millisecond
+	a := n.volume(t, "a")
+	n.run(t)
+	for range 3 {
+		eventually(t, "a granted", n.granted(a))
+		n.agent.Revoke(a.Grant().GetVolumeId())
+	}
+	eventually(t, "a granted", n.granted(a))
+}
+
 // A kubelet repeats an unstage that has succeeded.
 func TestNewsOfAShardWithNothingLeftEndsItsWorker(t *testing.T) {
 	n := newNode(t)

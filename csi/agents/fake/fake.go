@@ -128,6 +128,13 @@ func (a *Agent) Grant(id string) *agentv1.Grant {
 	return a.grants[id]
 }
 
+// Revoke ends the grant of a volume, of which its node is not told.
+func (a *Agent) Revoke(id string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.grants, id)
+}
+
 // Volumes lists the volumes.
 func (a *Agent) Volumes() []*agentv1.Volume {
 	a.mu.Lock()
