@@ -5,6 +5,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -48,4 +49,29 @@ func firstDifference(want, got string) (line int, was, is string) {
 		}
 	}
 	return min(len(wanted), len(have)), "", "" // one is the beginning of the other
+}
+
+// AllSet checks that value, the input of a builder, has every field set that its own package declares, so that a field that the builder
+// forgets is missing in what it builds. What other packages declare is not looked into.
+func AllSet(t *testing.T, value any) {
+	t.Helper()
+	v := reflect.ValueOf(value)
+	allSet(t, v, v.Type().Name(), v.Type().PkgPath())
+}
+
+func allSet(t *testing.T, v reflect.Value, path, pkg string) {
+	t.Helper()
+	if v.IsZero() {
+		t.Errorf("%s is not set: a builder that forgets it would not be found out", path)
+		return
+	}
+	if v.Kind() == reflect.Pointer {
+		v = v.Elem()
+	}
+	if v.Kind() != reflect.Struct || v.Type().PkgPath() != pkg {
+		return
+	}
+	for field, of := range v.Fields() {
+		allSet(t, of, path+"."+field.Name, pkg)
+	}
 }

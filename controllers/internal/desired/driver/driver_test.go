@@ -33,6 +33,7 @@ func TestAllDriverFieldsReachThePods(t *testing.T) {
 	s := testStack()
 	s.Snapshots = true
 	s.Driver.Spec.KubeletDirectory = "/var/lib/k0s/kubelet"
+	s.Driver.Spec.Controller.Replicas = 3
 	toleration := []corev1.Toleration{{Key: "gpu", Operator: corev1.TolerationOpEqual, Value: "yes", Effect: corev1.TaintEffectNoSchedule}}
 	s.Driver.Spec.Controller.Tolerations, s.Driver.Spec.Node.Tolerations = toleration, toleration
 	selector := map[string]v1alpha1.LabelValue{"storage": "yes"}
@@ -47,10 +48,12 @@ func TestAllDriverFieldsReachThePods(t *testing.T) {
 	}
 	s.Driver.Spec.Controller.Resources, s.Driver.Spec.Controller.SidecarResources = limits("100Mi"), limits("200Mi")
 	s.Driver.Spec.Node.Resources = limits("300Mi")
-	s.Images = s.Images.With(v1alpha1.DriverImages{
+	s.Driver.Spec.Images = v1alpha1.DriverImages{
 		Operator: "example.org/operator:1", Provisioner: "example.org/provisioner:2",
 		Resizer: "example.org/resizer:3", Snapshotter: "example.org/snapshotter:4",
-	})
+	}
+	s.Images = s.Images.With(s.Driver.Spec.Images)
+	golden.AllSet(t, s.Driver.Spec)
 	golden.Equal(t, "controller-all-fields", Controller(s))
 	golden.Equal(t, "node-all-fields", Node(s))
 }

@@ -213,6 +213,7 @@ func TestGoldenExternal(t *testing.T) {
 	external.PriorityClassName = "system-cluster-critical"
 	external.Tolerations = []corev1.Toleration{{Key: "storage", Operator: corev1.TolerationOpExists}}
 	external.Resources = &corev1.ResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")}}
+	golden.AllSet(t, *external)
 	if deployment, err = Deployment(s); err != nil {
 		t.Fatal(err)
 	}
@@ -271,6 +272,7 @@ func TestAllServerFieldsReachThePod(t *testing.T) {
 		Requests: corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("2")},
 		Limits:   corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("4Gi")},
 	}
+	golden.AllSet(t, server.PodSettings)
 	set, err := StatefulSet(s)
 	if err != nil {
 		t.Fatal(err)
