@@ -60,6 +60,7 @@ type Book struct {
 	unfenced   bool              // see Unfenced
 	static     map[string]Static // by id
 	everywhere []netip.Prefix    // may reach every volume, if there are any
+	epochs     map[string]uint64 // see cutOff
 }
 
 // node is what is known of one node. Its record is never changed, only replaced: the store has the same one.
@@ -77,6 +78,7 @@ func New(s *store.Store, patience time.Duration, now func() time.Time, log logr.
 	b := &Book{
 		store: s, patience: patience, now: now, log: log, answers: now(),
 		nodes: map[string]*node{}, byVolume: map[string]map[string]bool{}, claims: map[netip.Addr]map[string]bool{},
+		epochs: map[string]uint64{},
 	}
 	for _, record := range s.Nodes() {
 		b.index(&node{record: record})

@@ -56,6 +56,7 @@ func (b *Book) export(v store.Volume) ganesha.Export {
 	e := ganesha.Export{
 		ID: v.ExportID, Name: v.ID, Path: b.store.VolumeDir(v.ID), FilesystemID: uint64(v.ProjectID),
 		Squash: squash[v.Spec.Squash], AnonymousUID: v.Spec.AnonymousUID, AnonymousGID: v.Spec.AnonymousGID,
+		Epoch: b.epochs[v.ID],
 	}
 	if len(b.everywhere) > 0 {
 		e.Clients = []ganesha.Client{{Networks: b.everywhere}}

@@ -26,7 +26,19 @@ func (b *Book) SetGone(name string, gone, fenced bool) (changed []string, err er
 	}
 	changed, err = b.put(record)
 	b.nodes[name].heard = n.heard // it was not the node that spoke
+	for volume := range n.record.Grants {
+		b.cutOff(volume)
+	}
 	return changed, err
+}
+
+// cutOff has what clients hold of a volume dropped, when the last node that could use it has lost that without its own word: the node may be alive,
+// and renew the lease by which Ganesha keeps its locks for ever, for it has one for all volumes of a server. As long as other nodes use the volume,
+// its export stays, and with it such locks. The caller holds the lock.
+func (b *Book) cutOff(volume string) {
+	if len(b.byVolume[volume]) == 0 && b.admitsAnyway(volume) == "" {
+		b.epochs[volume]++
+	}
 }
 
 // EndBoot closes the grants that a node got in a boot that is over: none of its mounts is there any more. It returns the volumes whose lists of

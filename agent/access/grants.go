@@ -145,6 +145,7 @@ func (b *Book) revoke(n *node, volume string) ([]string, error) {
 	delete(record.Grants, volume)
 	changed, err := b.put(record)
 	b.nodes[record.Name].heard = n.heard // it was not the node that spoke
+	b.cutOff(volume)
 	return changed, err
 }
 

@@ -51,7 +51,7 @@ func (b *Book) staticExport(x Static) ganesha.Export {
 	e := ganesha.Export{
 		ID: x.Record.ExportID, Name: id, Path: b.store.StaticRoot() + "/" + x.Record.Path, FilesystemID: uint64(x.Record.ProjectID),
 		Squash: staticSquash[x.Config.Squash], AnonymousUID: x.Config.AnonymousUID, AnonymousGID: x.Config.AnonymousGID,
-		Clients: b.granted(id),
+		Clients: b.granted(id), Epoch: b.epochs[id],
 	}
 	for _, readOnly := range []bool{false, true} {
 		var networks []netip.Prefix

@@ -43,6 +43,7 @@ type Export struct {
 	AnonymousUID uint32
 	AnonymousGID uint32
 	Clients      []Client
+	Epoch        uint64 // is not written: an export of another epoch is another export, of which no client has anything open or locked
 }
 
 // Client is one node or network that may use an export. No address, and no network, may belong to two clients of one export.

@@ -34,8 +34,9 @@ type exporter struct {
 
 // rendered is what Ganesha was told of an export.
 type rendered struct {
-	id   uint16
-	text string
+	id    uint16
+	epoch uint64
+	text  string
 }
 
 func newExporter(c Config, source Source) *exporter {
@@ -54,7 +55,7 @@ func (e *exporter) startFile() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		known[x.Name] = rendered{x.ID, text}
+		known[x.Name] = rendered{x.ID, x.Epoch, text}
 	}
 	e.known = known
 	c := e.config
@@ -215,7 +216,7 @@ func (e *exporter) apply(ctx context.Context, b exportBus, name string) error {
 	e.mu.Lock()
 	has, known := e.known[name]
 	e.mu.Unlock()
-	if known && (!ok || wanted.ID != has.id) {
+	if known && (!ok || wanted.ID != has.id || wanted.Epoch != has.epoch) {
 		if err := b.remove(ctx, has.id); err != nil {
 			return err
 		}
@@ -237,7 +238,7 @@ func (e *exporter) apply(ctx context.Context, b exportBus, name string) error {
 	if err != nil {
 		return err
 	}
-	e.setKnown(name, &rendered{wanted.ID, text})
+	e.setKnown(name, &rendered{wanted.ID, wanted.Epoch, text})
 	return nil
 }
 

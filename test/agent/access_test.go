@@ -80,13 +80,29 @@ func testASingleNodeVolumeIsOpenOnOneLivingNode(t *testing.T, h *host.Host) {
 	if _, err := h.Node(t, "node-a").OpenAccess(within(t, 60*time.Second), req); err != nil {
 		t.Fatal(err)
 	}
+	// The first node's kernel lives on without its node plugin.
+	first := holdLock(t, "kernel of node-a", v.GetId(), "file")
 	second := h.Node(t, "node-b")
 	_, err := second.OpenAccess(within(t, 60*time.Second), req)
 	wantCode(t, err, codes.FailedPrecondition)
+	var access *agentv1.OpenAccessResponse
 	eventually(t, 60*time.Second, "the second node takes over when the first counts as dead", func() bool {
-		_, err := second.OpenAccess(within(t, 60*time.Second), req)
+		if err := first.Renew(); err != nil {
+			t.Fatal(err)
+		}
+		access, err = second.OpenAccess(within(t, 60*time.Second), req)
 		return err == nil
 	})
+	if taken := access.GetTakenFrom(); len(taken) != 1 || taken[0] != "node-a" {
+		t.Errorf("taken from %q", taken)
+	}
+	dir := h.Mount(t, access)
+	if err := tryLock(filepath.Join(dir, "file")); err != nil {
+		t.Errorf("the first node's lock is not free: %v", err)
+	}
+	if err := first.Renew(); err != nil {
+		t.Errorf("the first node's kernel should still have its lease, else this shows nothing: %v", err)
+	}
 	got, err := h.Controller(t).GetVolume(within(t, 60*time.Second), &agentv1.GetVolumeRequest{Key: &agentv1.GetVolumeRequest_Id{Id: v.GetId()}})
 	if err != nil || len(got.GetNodes()) != 1 || got.GetNodes()[0] != "node-b" {
 		t.Errorf("nodes %v, %v", got.GetNodes(), err)

@@ -244,6 +244,12 @@ func (c *Client) OpenAndLock(dir Handle, name string) error {
 	return nil
 }
 
+// Renew renews the lease of all that the client holds.
+func (c *Client) Renew() error {
+	_, err := c.call(writer{}, 0)
+	return err
+}
+
 // call sends operations in the session.
 func (c *Client) call(m writer, operations int) (*reader, error) {
 	c.seq++
