@@ -31,7 +31,8 @@ func newBackend(changes ...func(*v1alpha1.NFSBackendSpec)) *v1alpha1.NFSBackend 
 	return b
 }
 
-// releaseDisks lets the next test have the disks that the claims of a backend had: wiped, and Available. The claims must be gone.
+// releaseDisks lets the next test have the disks that the claims of a backend had: wiped, and Available. The claims must be gone. A wiped disk is used
+// again only when its PersistentVolume does not say whose it was.
 func (e *env) releaseDisks(backend string) {
 	e.t.Helper()
 	ctx, cancel := cleanUpContext()
@@ -57,7 +58,8 @@ func (e *env) releaseDisks(backend string) {
 		if out, err := onNode(e.t, f[3], "dd", "if=/dev/zero", "of="+f[2], "bs=1M", "count=16", "conv=fsync"); err != nil {
 			e.t.Errorf("wiping %s on %s: %v\n%s", f[2], f[3], err, out)
 		}
-		if _, err := e.Run(ctx, "patch", "pv", f[0], "--type=json", "-p", `[{"op":"remove","path":"/spec/claimRef"}]`); err != nil {
+		if _, err := e.Run(ctx, "patch", "pv", f[0], "--type=merge", "-p",
+			`{"spec":{"claimRef":null},"metadata":{"annotations":{"storage.nfs-operator.io/server-id":null}}}`); err != nil {
 			e.t.Error(err)
 		}
 	}
