@@ -235,6 +235,29 @@ func (s *Server) grow(d *disk) {
 	case grown:
 		s.Log.Info("Grew the file system to the size of its device")
 	}
+	groups, bytes, err := d.fs.Groups()
+	if err != nil {
+		s.Log.Error(err, "Cannot count the allocation groups of the file system")
+		return
+	}
+	s.mu.Lock()
+	s.grownTooFar = warnOfGroups(groups, bytes)
+	s.mu.Unlock()
+}
+
+const (
+	// manyGroups is more than 20 times what mkfs.xfs makes of a disk, and more than it makes of an array or for many processors.
+	manyGroups = 100
+	// XFS has none above 1 TiB, so a large disk has many of these by right.
+	largeGroup = 512 << 30
+)
+
+func warnOfGroups(groups, bytes int64) string {
+	if groups <= manyGroups || bytes > largeGroup {
+		return ""
+	}
+	return fmt.Sprintf("the disk has grown to many times its first size: its file system has %d allocation groups, where a new one would have 4 or some more. "+
+		"Each makes it slower; let another server take the volumes to come (docs/backends.md)", groups)
 }
 
 // keepGrowing follows the device's size: a claim that is expanded must not have to wait for a restart.

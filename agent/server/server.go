@@ -66,6 +66,8 @@ type Server struct {
 	exports *exports.Keeper
 	share   *share.Share // of an external server, as long as it is served
 	owner   string       // of that share, as it says
+	// grownTooFar is the warning of a disk that has, empty when there is none.
+	grownTooFar string
 
 	// lostDiskBefore is set from the start where the program has begun anew because of its disk, whose file system was writable then.
 	lostDiskBefore bool

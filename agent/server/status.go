@@ -94,7 +94,7 @@ func (s *Server) condition() (serving bool, c condition, restarts int32) {
 func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	serving, c, restarts := s.condition()
 	s.mu.Lock()
-	f, keeper, owner := s.facts, s.exports, s.owner
+	f, keeper, owner, grownTooFar := s.facts, s.exports, s.owner, s.grownTooFar
 	s.mu.Unlock()
 	st := &agentv1.ServerStatus{
 		Serving: serving, Reason: c.reason, Message: c.message, GaneshaRestarts: restarts,
@@ -110,6 +110,9 @@ func (s *Server) status(core *service.Core) *agentv1.ServerStatus {
 	}
 	if keeper != nil {
 		st.Warnings = append(st.Warnings, keeper.Warnings()...)
+	}
+	if grownTooFar != "" {
+		st.Warnings = append(st.Warnings, grownTooFar)
 	}
 	st.Nodes = core.Access.Announcing()
 	st.GrantedNodes, st.GoneNodes, st.SilentBoots = core.Access.Granted(), core.Access.Gone(), core.Access.SilentBoots()

@@ -95,6 +95,33 @@ func TestTheStatusDoesNotWaitForADiskThatHangs(t *testing.T) {
 	})
 }
 
+// TestADiskThatHasGrownTooFarIsWarnedOf: 10 GiB that became 1 TiB have 410 groups (seen); those of a large disk cannot be fewer.
+func TestADiskThatHasGrownTooFarIsWarnedOf(t *testing.T) {
+	for _, c := range []struct {
+		groups, bytes int64
+		warns         bool
+	}{{4, 10 << 30 / 4, false}, {80, 10 << 30 / 4, false}, {410, 10 << 30 / 4, true}, {200, 1 << 40, false}} {
+		records, err := store.Open(t.TempDir(), store.Init{FilesystemID: "uuid"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		book := access.New(records, time.Minute, time.Now, logr.Discard())
+		core := &service.Core{Access: book, Engine: engine.New(engine.Options{
+			Store: records, Filesystem: full{}, Access: book, Now: time.Now, Log: logr.Discard(),
+		})}
+		s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), grownTooFar: warnOfGroups(c.groups, c.bytes)}
+		warnings := strings.Join(s.status(core).GetWarnings(), "; ")
+		if strings.Contains(warnings, "grown to many times") != c.warns {
+			t.Errorf("%d groups of %d bytes: the warnings are %q", c.groups, c.bytes, warnings)
+		}
+	}
+}
+
+// full is a file system of which everything is used.
+type full struct{ engine.Filesystem }
+
+func (full) Space() (total, used int64, err error) { return 1 << 30, 1 << 30, nil }
+
 // What a share cannot do is said by its capabilities, of which the manager makes status.limitations, and not a second time.
 func TestWhatAShareCannotDoIsNoWarning(t *testing.T) {
 	s := &Server{Options: Options{Log: logr.Discard()}, metrics: newMetrics(), facts: facts{capabilities: &agentv1.Capabilities{}}}

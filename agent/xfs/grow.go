@@ -16,13 +16,13 @@ const (
 
 // geometry is struct xfs_fsop_geom_v1.
 type geometry struct {
-	BlockBytes, _, _, _, _, _, _, InodePercent uint32
-	Blocks                                     uint64
-	_                                          [24]byte
-	UUID                                       [16]byte
-	_                                          [12]byte
-	Flags                                      uint32
-	_                                          [16]byte
+	BlockBytes, _, GroupBlocks, Groups, _, _, _, InodePercent uint32
+	Blocks                                                    uint64
+	_                                                         [24]byte
+	UUID                                                      [16]byte
+	_                                                         [12]byte
+	Flags                                                     uint32
+	_                                                         [16]byte
 }
 
 var _ [112]byte = [unsafe.Sizeof(geometry{})]byte{}
@@ -32,6 +32,17 @@ type growRequest struct {
 	Blocks       uint64
 	InodePercent uint32
 	_            uint32
+}
+
+// Groups is how many allocation groups the file system has, and the bytes of each. The size was chosen by mkfs.xfs for the size that the
+// device had then, and a file system that grows gets more of them.
+func (f *Filesystem) Groups() (count, bytes int64, err error) {
+	var g geometry
+	// The kernel fills it during the call
+	if err := f.ioctl(getGeometry, unsafe.Pointer(&g)); err != nil {
+		return 0, 0, fmt.Errorf("get geometry: %w", err)
+	}
+	return int64(g.Groups), int64(g.GroupBlocks) * int64(g.BlockBytes), nil
 }
 
 // Grow makes the file system as large as its device has become. It does nothing when it is.
