@@ -25,12 +25,14 @@ var example = regexp.MustCompile("(?s)```yaml\n(.*?)```")
 // server does not know.
 func TestDocumentsAndSamplesAreValid(t *testing.T) {
 	c := client.WithFieldValidation(testenv.Client(t), client.FieldValidation(metav1.FieldValidationStrict))
-	err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		t.Fatal(err)
+	for _, namespace := range []string{"shop", "argocd"} {
+		err := c.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			t.Fatal(err)
+		}
 	}
 	texts := map[string]string{}
-	for _, document := range []string{"tenants.md", "profiles.md", "external.md"} {
+	for _, document := range []string{"tenants.md", "profiles.md", "external.md", "gitops.md"} {
 		for _, match := range example.FindAllStringSubmatch(read(t, "docs", document), -1) {
 			texts[document] += "\n---\n" + match[1]
 		}
