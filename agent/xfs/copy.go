@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"os"
 	"strconv"
@@ -50,7 +51,7 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := copier{target: to, links: map[inode]entry{}, copied: map[inode]bool{}, report: report, fail: cancel, work: make(chan func())}
+	c := copier{target: to, links: map[inode]entry{}, copied: map[inode]struct{}{}, report: report, fail: cancel, work: make(chan func())}
 	c.later.begin(from, to)
 	defer c.later.close()
 	var workers sync.WaitGroup
@@ -80,9 +81,9 @@ func (*Filesystem) CopyTree(ctx context.Context, source, target string, project 
 // copier is one copy. One goroutine walks through the directories and makes all but the plain files; workers make those.
 type copier struct {
 	target *os.File
-	links  map[inode]entry // of a file with several names to the latest of them in the copy
-	copied map[inode]bool  // directories: one that is met again has been moved
-	later  later           // made but not filled
+	links  map[inode]entry    // of a file with several names to the latest of them in the copy
+	copied map[inode]struct{} // directories: one that is met again has been moved
+	later  later              // made but not filled
 	files  int
 	report func(int)
 	work   chan func()
@@ -92,9 +93,10 @@ type copier struct {
 // inode is a file or directory. Its number alone may be another's a moment later.
 type inode struct {
 	number uint64
-	born   unix.StatxTimestamp
-	handle string // where nobody says when it was born: of an NFS server before Linux 6.16 (nfs_getattr)
+	life   uint64 // when it was born; where nobody says that, a hash of its handle: on an NFS client before Linux 6.16 (nfs_getattr)
 }
+
+var handleSeed = maphash.MakeSeed()
 
 // entry is a name in a directory.
 type entry struct {
@@ -121,11 +123,11 @@ func (c *copier) walk(ctx context.Context) error {
 // piece fills the root of a piece. It was in its place before, but another directory may be there now.
 func (c *copier) piece(ctx context.Context, d *directory) error {
 	which, err := inodeOf(d.from)
-	if err != nil || c.copied[which] {
+	if _, again := c.copied[which]; again || err != nil {
 		d.close()
 		return d.wrap(err)
 	}
-	c.copied[which] = true
+	c.copied[which] = struct{}{}
 	return c.fill(ctx, d)
 }
 
@@ -301,7 +303,7 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, found *os.
 	d := parent.below(name)
 	d.seen = *st
 	which, err := inodeOf(found)
-	if err != nil || c.copied[which] {
+	if _, again := c.copied[which]; again || err != nil {
 		_ = found.Close()
 		return d.wrap(err)
 	}
@@ -324,7 +326,7 @@ func (c *copier) subdirectory(ctx context.Context, parent *directory, found *os.
 		_ = d.from.Close()
 		return d.wrap(err)
 	}
-	c.copied[which] = true
+	c.copied[which] = struct{}{}
 	return c.fill(ctx, d)
 }
 
@@ -382,13 +384,13 @@ func inodeOf(found *os.File) (inode, error) {
 		return inode{}, err
 	}
 	if st.Mask&unix.STATX_BTIME != 0 {
-		return inode{number: st.Ino, born: st.Btime}, nil
+		return inode{st.Ino, uint64(st.Btime.Sec)*uint64(time.Second) + uint64(st.Btime.Nsec)}, nil
 	}
 	handle, _, err := unix.NameToHandleAt(int(found.Fd()), "", unix.AT_EMPTY_PATH)
 	if err != nil {
 		return inode{}, fmt.Errorf("name_to_handle_at: %w", err)
 	}
-	return inode{number: st.Ino, handle: string(handle.Bytes())}, nil
+	return inode{st.Ino, maphash.Bytes(handleSeed, handle.Bytes())}, nil
 }
 
 // copyFile gives a directory a copy of a plain file.

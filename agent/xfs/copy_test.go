@@ -225,7 +225,7 @@ func TestANameThatIsReadTwiceIsCopiedOnce(t *testing.T) {
 	}
 	defer to.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	c := copier{target: to, links: map[inode]entry{}, copied: map[inode]bool{}, report: func(int) {}, fail: cancel, work: make(chan func(), 100)}
+	c := copier{target: to, links: map[inode]entry{}, copied: map[inode]struct{}{}, report: func(int) {}, fail: cancel, work: make(chan func(), 100)}
 	c.later.begin(from, to)
 	d := &directory{from: from, to: to}
 	for range 2 {
