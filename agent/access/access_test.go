@@ -476,3 +476,40 @@ func TestWhoWritesAndFromWhere(t *testing.T) {
 		t.Errorf("unprivileged: %v", got)
 	}
 }
+
+// A node that is cut off may be alive, and Ganesha keep what it has open and locked: see cutOff.
+func TestWhatACutOffNodeHoldsIsDropped(t *testing.T) {
+	f := newFixture(t, "single", "shared", "left")
+	epoch := func(name string) uint64 {
+		e, _ := f.Export(store.ID(name))
+		return e.Epoch
+	}
+	want := func(when, name string, epochs uint64) {
+		t.Helper()
+		if got := epoch(name); got != epochs {
+			t.Errorf("%s: epoch %d of %s, want %d", when, got, name, epochs)
+		}
+	}
+	n1, n2 := caller("n1", "10.0.0.1:2000"), caller("n2", "10.0.0.2:2000")
+	single, many := store.Grant{Generation: 1, SingleNode: true}, store.Grant{Generation: 1}
+	if err := errors.Join(f.open(n1, "single", single), f.open(n1, "shared", many), f.open(n1, "left", many), f.open(n2, "shared", many)); err != nil {
+		t.Fatal(err)
+	}
+	f.announce(n1, 2, map[string]store.Grant{"single": single, "shared": many})
+	want("closed by the node itself", "left", 0)
+	f.clock = f.clock.Add(patience)
+	if err := f.open(n2, "single", single); err != nil {
+		t.Fatal(err)
+	}
+	want("taken over", "single", 1)
+	if _, err := f.SetGone("n1", true, true); err != nil {
+		t.Fatal(err)
+	}
+	want("another node has it open", "shared", 0)
+	want("taken over before", "single", 1)
+	if _, err := f.SetGone("n2", true, true); err != nil {
+		t.Fatal(err)
+	}
+	want("the last node is gone", "shared", 1)
+	want("the last node is gone", "single", 2)
+}

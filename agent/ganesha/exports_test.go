@@ -57,7 +57,7 @@ type fakeBus struct {
 }
 
 func (b *fakeBus) do(change func() error) error {
-	time.Sleep(b.takes) // not under the lock: whoever waits for that keeps a bubble's time from going on
+	<-time.After(b.takes) // not under the lock: whoever waits for that keeps a bubble's time from going on
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.calls++
@@ -157,7 +157,7 @@ func TestManyChangesOfOneExportAreToldAtOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 100 {
 			all.Go(func() {
-				time.Sleep(time.Duration(i) * time.Millisecond)
+				<-time.After(time.Duration(i) * time.Millisecond)
 				changed, _ := source.Export("a")
 				changed.Clients = []Client{{Addresses: addresses(fmt.Sprintf("10.0.0.%d", i))}}
 				source.set("a", &changed)
@@ -189,14 +189,14 @@ func TestOneExportThatChangesAllTheTimeHoldsUpNoOther(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 250 {
 			all.Go(func() {
-				time.Sleep(time.Duration(i) * 100 * time.Millisecond)
+				<-time.After(time.Duration(i) * 100 * time.Millisecond)
 				if err := change("busy", i); err != nil {
 					t.Error(err)
 				}
 			})
 		}
 		for i := range 20 {
-			time.Sleep(10 * time.Millisecond)
+			<-time.After(10 * time.Millisecond)
 			begin := time.Now()
 			if err := change("other", i); err != nil {
 				t.Error(err)
@@ -221,6 +221,25 @@ func TestAnExportWithANewIDReplacesTheOld(t *testing.T) {
 		}
 		if len(bus.exports) != 1 || bus.exports[9] == "" {
 			t.Errorf("exports %v", bus.exports)
+		}
+	})
+}
+
+// An update would leave what clients hold of it.
+func TestAnExportOfAnotherEpochReplacesTheOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x, source, bus := newTestExporter(t, "a")
+		ctx := served(t, x, bus)
+		again := source.all["a"]
+		again.Epoch++
+		source.set("a", &again)
+		for range 2 {
+			if err := x.sync(ctx, "a"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if bus.calls != 2 || len(bus.exports) != 1 { // a removal and an addition
+			t.Errorf("%d calls; exports %v", bus.calls, bus.exports)
 		}
 	})
 }
