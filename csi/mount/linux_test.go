@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -46,13 +47,46 @@ func TestChildThatSaysNothingHasFailed(t *testing.T) {
 	}
 }
 
+// A child in an uninterruptible wait outlives its kill: what it does to the path may still come.
 func TestPathIsBusyWhileChildLives(t *testing.T) {
-	l := NewLinux()
-	if !l.busy.TryAcquire("/a") {
-		t.Fatal("busy at start")
+	dir := t.TempDir()
+	ready, held := filepath.Join(dir, "ready"), filepath.Join(dir, "held")
+	if err := os.WriteFile(held, nil, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	if err := l.Unmount(t.Context(), "/a"); !errors.Is(err, ErrBusy) {
+	l := NewLinux()
+	// What keeps the child's output is in another session, where the kill does not come.
+	l.program = program(t, fmt.Sprintf(`[ -e %[1]s ] || exit 0
+setsid sh -c 'touch %[2]s; while [ -e %[1]s ]; do sleep 0.01; done' &
+exec sleep 1000
+`, held, ready))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	failed := make(chan error)
+	go func() { failed <- l.Unmount(ctx, "/a") }()
+	eventually(t, "the child has begun", func() bool { _, err := os.Stat(ready); return err == nil })
+	cancel()
+	if err := <-failed; !errors.Is(err, ErrTimeout) {
+		t.Fatalf("got %v, want ErrTimeout", err)
+	}
+	if err := l.Unmount(ctx, "/a"); !errors.Is(err, ErrBusy) {
 		t.Errorf("got %v, want ErrBusy", err)
+	}
+	if err := os.Remove(held); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the path is free", func() bool { return !errors.Is(l.Unmount(t.Context(), "/a"), ErrBusy) })
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for !condition() {
+		select {
+		case <-deadline:
+			t.Fatalf("never: %s", what)
+		case <-time.After(5 * time.Millisecond):
+		}
 	}
 }
 
@@ -91,11 +125,17 @@ func TestUsageDoesNotKeepUnmountOut(t *testing.T) {
 // hangs is a program that does not end by itself.
 func hangs(t *testing.T) string {
 	t.Helper()
-	program := filepath.Join(t.TempDir(), "hang")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700); err != nil { // a program
+	return program(t, "exec sleep 1000\n")
+}
+
+// program writes a program of the shell.
+func program(t *testing.T, script string) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "program")
+	if err := os.WriteFile(file, []byte("#!/bin/sh\n"+script), 0o700); err != nil { // a program
 		t.Fatal(err)
 	}
-	return program
+	return file
 }
 
 func TestRemoveDirTakesNothingWithIt(t *testing.T) {
