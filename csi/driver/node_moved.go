@@ -58,7 +58,7 @@ func (n *Node) leaveFormerAddress(ctx context.Context, v volumeid.Volume, stagin
 	if reason == "" {
 		return nil
 	}
-	held, err := n.filesystemAt(staging)
+	held, err := n.filesystemOf(m)
 	if err != nil {
 		return err
 	}

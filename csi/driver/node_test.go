@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/nfs-operator/nfs-operator/csi/mount"
+	fakemount "github.com/nfs-operator/nfs-operator/csi/mount/fake"
 	"github.com/nfs-operator/nfs-operator/csi/volumeid"
 )
 
@@ -369,6 +370,50 @@ func TestStageThatFailsKeepsAccessOfTheOldFilesystem(t *testing.T) {
 			f.mounts.Drop(held)
 			eventually(t, "access closed", func() bool { return len(f.agents[0].Granted()) == 0 })
 		})
+	}
+}
+
+// latecomer is a Mounter at which a mount comes to be after it was looked for.
+type latecomer struct {
+	*fakemount.Mounter
+
+	mount mount.NFS
+}
+
+func (l latecomer) RenewDir(path string) error {
+	return errors.Join(l.NFS(context.Background(), l.mount), l.Mounter.RenewDir(path))
+}
+
+// The process of a mount that has timed out may not end when it is killed, and the mount may come to be at any time.
+func TestNoMountComesToBeAfterItsUnstage(t *testing.T) {
+	f := newFixture(t)
+	c := f.claim(t, "a", rwx)
+	must(t, os.Mkdir(c.staging, 0o750))
+	late := mount.NFS{Address: addressOf(0), Path: "/" + c.id, Target: c.staging}
+	begun, arrives, arrived := make(chan struct{}), make(chan struct{}), make(chan error)
+	f.mounts.Before(func(ctx context.Context, _, _ string) error {
+		f.mounts.Before(func(context.Context, string, string) error { close(begun); <-arrives; return nil })
+		go func() { arrived <- f.mounts.NFS(context.WithoutCancel(ctx), late) }()
+		<-begun
+		return mount.ErrTimeout
+	})
+	wantCode(t, f.stage(t, c), codes.DeadlineExceeded)
+	f.mounts.Before(nil)
+	must(t, f.unstage(t, c))
+	close(arrives)
+	if err := <-arrived; !errors.Is(err, unix.ENOENT) {
+		t.Errorf("the mount ends with %v", err)
+	}
+	if m, ok := f.mounted(t, c.staging); ok {
+		t.Errorf("mounted is %v", m)
+	}
+	must(t, f.stage(t, c), f.unstage(t, c))
+
+	f.node.Mounter = latecomer{f.mounts, late}
+	wantCode(t, f.unstage(t, c), codes.Aborted)
+	must(t, f.unstage(t, c))
+	if m, ok := f.mounted(t, c.staging); ok {
+		t.Errorf("mounted is %v", m)
 	}
 }
 

@@ -283,14 +283,18 @@ func (n *Node) NodeUnstageVolume(ctx context.Context, req *csi.NodeUnstageVolume
 // not close the access of a file system that still writes back.
 func (n *Node) unstage(ctx context.Context, v volumeid.Volume, staging string) error {
 	handle := v.String()
-	held, err := n.filesystemAt(staging)
+	m, mounted, err := n.mountAt(staging)
 	if err != nil {
 		return err
 	}
-	if held != (mount.Filesystem{}) {
-		if err := n.State.Linger(handle, held); err != nil {
+	if mounted {
+		if err := n.linger(handle, m); err != nil {
 			return err
 		}
+	} else if err := n.Mounter.RenewDir(staging); err != nil {
+		// The mount of a stage that has timed out may still come to be, for a process that waits in the kernel cannot always be killed. Nobody
+		// would know of it.
+		return fmt.Errorf("make the staging path anew, where nothing was mounted and nothing may lie: %w", unmountError(err))
 	}
 	if err := n.unmountOrGiveUp(ctx, v, staging, true); err != nil {
 		return err
@@ -309,16 +313,16 @@ func (n *Node) unstage(ctx context.Context, v volumeid.Volume, staging string) e
 	return err
 }
 
-// filesystemAt is what the kernel holds for the mount at a path, or nothing.
-func (n *Node) filesystemAt(target string) (mount.Filesystem, error) {
-	mounts, err := n.Mounter.Mounts()
-	if err != nil {
-		return mount.Filesystem{}, err
+func (n *Node) linger(handle string, m mount.Mount) error {
+	held, err := n.filesystemOf(m)
+	if err != nil || held == (mount.Filesystem{}) {
+		return err
 	}
-	m, ok := mount.At(mounts, target)
-	if !ok {
-		return mount.Filesystem{}, nil
-	}
+	return n.State.Linger(handle, held)
+}
+
+// filesystemOf is what the kernel holds for a mount, or nothing.
+func (n *Node) filesystemOf(m mount.Mount) (mount.Filesystem, error) {
 	filesystems, err := n.Mounter.Filesystems()
 	if err != nil {
 		return mount.Filesystem{}, err

@@ -201,6 +201,9 @@ func (l *Linux) MakeDir(path string) error { return MakeDir(path) }
 // RemoveDir implements Mounter.
 func (l *Linux) RemoveDir(path string) error { return RemoveDir(path) }
 
+// RenewDir implements Mounter.
+func (l *Linux) RenewDir(path string) error { return RenewDir(path) }
+
 // MakeDir makes a directory unless it is there.
 func MakeDir(path string) error {
 	if err := os.Mkdir(path, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
@@ -216,4 +219,17 @@ func RemoveDir(path string) error {
 		return &os.PathError{Op: "rmdir", Path: path, Err: err}
 	}
 	return nil
+}
+
+// RenewDir removes an empty directory, if it is there, and makes it again. mount(2) finds its target first, asks the server then, and in the
+// end mounts on nothing that was removed meanwhile.
+func RenewDir(path string) error {
+	err := unix.Rmdir(path)
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	if err != nil {
+		return &os.PathError{Op: "rmdir", Path: path, Err: err}
+	}
+	return MakeDir(path)
 }

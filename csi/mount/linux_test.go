@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -159,6 +160,64 @@ func TestRemoveDirTakesNothingWithIt(t *testing.T) {
 	}
 	if err := RemoveDir(filepath.Join(dir, "missing")); err != nil {
 		t.Errorf("RemoveDir of nothing: %v", err)
+	}
+}
+
+// TestNothingIsMountedAtADirectoryThatWasMadeAnew has a mount find its target early and end late, as one of a slow server does.
+func TestNothingIsMountedAtADirectoryThatWasMadeAnew(t *testing.T) {
+	runtime.LockOSThread() // and never unlocked: nobody else is to have a thread with these mounts
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		t.Skip("only root can mount")
+	}
+	path := filepath.Join(t.TempDir(), "globalmount")
+	if err := errors.Join(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""), MakeDir(path)); err != nil {
+		t.Fatal(err)
+	}
+	found, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = found.Close() }()
+	mount := func() error {
+		return unix.Mount("late", fmt.Sprintf("/proc/self/task/%d/fd/%d", unix.Gettid(), found.Fd()), "tmpfs", 0, "")
+	}
+	if err := mount(); err != nil {
+		t.Fatal(err)
+	}
+	if err := RenewDir(path); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("mounted already: %v, want EBUSY", err)
+	}
+	if err := errors.Join(unix.Unmount(path, 0), RenewDir(path)); err != nil {
+		t.Fatal(err)
+	}
+	if err := mount(); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("mount ends with %v, want ENOENT", err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.IsDir() {
+		t.Errorf("there is %v, %v", info, err)
+	}
+}
+
+func TestRenewDirTakesAndAddsNothing(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "data")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{dir, file} {
+		if RenewDir(path) == nil {
+			t.Errorf("RenewDir(%s) succeeded", path)
+		}
+	}
+	if _, err := os.Lstat(file); err != nil {
+		t.Error(err)
+	}
+	missing := filepath.Join(dir, "missing")
+	if err := RenewDir(missing); err != nil {
+		t.Errorf("RenewDir of nothing: %v", err)
+	}
+	if _, err := os.Lstat(missing); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a directory was made: %v", err)
 	}
 }
 

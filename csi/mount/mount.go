@@ -38,6 +38,9 @@ type Mounter interface {
 	MakeDir(path string) error
 	// RemoveDir removes an empty directory if it is there, and never anything else.
 	RemoveDir(path string) error
+	// RenewDir removes an empty directory, if it is there, and makes it again. What was begun to be mounted at the old one fails with ENOENT from
+	// then on, whatever becomes of its process. EBUSY says that it is mounted already.
+	RenewDir(path string) error
 }
 
 // NFS is one mount of an NFS server's directory.

@@ -4,6 +4,7 @@ package fake
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 
@@ -83,12 +84,25 @@ func (m *Mounter) begin(ctx context.Context, op, target string) error {
 
 // NFS implements mount.Mounter.
 func (m *Mounter) NFS(ctx context.Context, n mount.NFS) error {
+	target, err := os.Open(n.Target)
+	if err == nil {
+		defer func() { _ = target.Close() }()
+	}
 	if err := m.begin(ctx, "mount", n.Target); err != nil {
 		return err
+	}
+	if target != nil && removed(target) {
+		return unix.ENOENT
 	}
 	m.add(n)
 	m.end("mount", n.Target)
 	return nil
+}
+
+// removed reports whether an open directory has no name any more.
+func removed(dir *os.File) bool {
+	var s unix.Stat_t
+	return unix.Fstat(int(dir.Fd()), &s) == nil && s.Nlink == 0
 }
 
 func (m *Mounter) add(n mount.NFS) {
@@ -205,3 +219,13 @@ func (m *Mounter) MakeDir(path string) error { return mount.MakeDir(path) }
 
 // RemoveDir implements mount.Mounter.
 func (m *Mounter) RemoveDir(path string) error { return mount.RemoveDir(path) }
+
+// RenewDir implements mount.Mounter.
+func (m *Mounter) RenewDir(path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, mounted := mount.At(m.mounts, path); mounted {
+		return unix.EBUSY
+	}
+	return mount.RenewDir(path)
+}
