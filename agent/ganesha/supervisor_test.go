@@ -2,11 +2,13 @@ package ganesha
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -18,19 +20,21 @@ type nothing struct{}
 func (nothing) Exports() []Export            { return nil }
 func (nothing) Export(string) (Export, bool) { return Export{}, false }
 
-// fakePrograms puts a dbus-daemon that only makes its socket, and a ganesha.nfsd that does what the script says, first in the PATH.
-func fakePrograms(t *testing.T, script string) {
+// fakePrograms puts a dbus-daemon that only makes its socket, and a ganesha.nfsd that does what the script says, first in the PATH. In the
+// directory of both is the process id of each start, a line in NAME.pids.
+func fakePrograms(t *testing.T, script string) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"dbus-daemon":  "#!/bin/sh\nfor a; do case $a in --config-file=*) : >\"$(dirname \"${a#--config-file=}\")/bus\";; esac; done\nexec sleep 1000\n",
-		"ganesha.nfsd": "#!/bin/sh\n" + script,
+		"dbus-daemon":  "#!/bin/sh\necho $$ >> $0.pids\nfor a; do case $a in --config-file=*) : >\"$(dirname \"${a#--config-file=}\")/bus\";; esac; done\nexec sleep 1000\n",
+		"ganesha.nfsd": "#!/bin/sh\necho $$ >> $0.pids\n" + script,
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
 	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return dir
 }
 
 func TestAServerThatDiesIsStartedAgainAndSaysWhy(t *testing.T) {
@@ -89,6 +93,56 @@ while :; do sleep 0.01; done
 	if _, err := os.Stat(filepath.Join(dir, "asked")); err == nil {
 		t.Error("ganesha.nfsd was asked to end, and waited for")
 	}
+}
+
+// TestTheEndOfTheBusStartsBothAgain: a Ganesha without its bus serves on, and can be told of no export.
+func TestTheEndOfTheBusStartsBothAgain(t *testing.T) {
+	dir := fakePrograms(t, "exec sleep 1000\n")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	s := New(testConfig, t.TempDir(), nothing{}, logr.Discard())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	first := started(t, dir, 1)
+	if err := syscall.Kill(first[0], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	second := started(t, dir, 2)
+	if err := syscall.Kill(first[1], 0); !errors.Is(err, syscall.ESRCH) {
+		t.Errorf("the first ganesha.nfsd: %v", err)
+	}
+	if st := s.Status(); !strings.Contains(st.Message, "dbus-daemon ended (signal: killed)") {
+		t.Errorf("status %+v", st)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	for _, pid := range second {
+		if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+			t.Errorf("process %d is left: %v", pid, err)
+		}
+	}
+}
+
+// started waits for the nth start of dbus-daemon and ganesha.nfsd, and gives their process ids.
+func started(t *testing.T, dir string, n int) (pids [2]int) {
+	t.Helper()
+	tick, end := time.NewTicker(time.Millisecond), time.Now().Add(20*time.Second)
+	defer tick.Stop()
+	for i, name := range []string{"dbus-daemon", "ganesha.nfsd"} {
+		for now := range tick.C {
+			text, _ := os.ReadFile(filepath.Join(dir, name+".pids")) // there is none before the first start
+			if lines := strings.Fields(string(text)); len(lines) >= n && strings.HasSuffix(string(text), "\n") {
+				pids[i], _ = strconv.Atoi(lines[n-1])
+				break
+			}
+			if now.After(end) {
+				t.Fatalf("%s was not started %d times: %q", name, n, text)
+			}
+		}
+	}
+	return pids
 }
 
 func TestBackoff(t *testing.T) {
