@@ -342,12 +342,12 @@ func changeLeaders(t *testing.T) {
 	endFirst := start("first")
 	synctest.Wait()
 	endSecond := start("second")
-	time.Sleep(10 * leaseDuration)
+	<-time.After(10 * leaseDuration)
 	if leader.Load() != "first" {
 		t.Errorf("%v leads", leader.Load())
 	}
 	endFirst()
-	time.Sleep(3 * retryPeriod)
+	<-time.After(3 * retryPeriod)
 	if leader.Load() != "second" {
 		t.Errorf("%v leads after the first has ended", leader.Load())
 	}

@@ -197,9 +197,11 @@ func (s server) serving(t *testing.T, before string) {
 	t.Helper()
 	await(t, long, "server "+s.pod()+" serves", func() error {
 		out, err := s.Run(t.Context(), s.system("get", "pod", s.pod(), "-o", `jsonpath={.metadata.uid} {.status.conditions[?(@.type=="Ready")].status} {.metadata.deletionTimestamp}`)...)
-		f := strings.Fields(out)
-		if err != nil || len(f) != 2 || f[0] == before || f[1] != "True" {
-			return fmt.Errorf("uid and readiness are %q, was %q: %v", out, before, err)
+		if err != nil {
+			return err
+		}
+		if f := strings.Fields(out); len(f) != 2 || f[0] == before || f[1] != "True" {
+			return fmt.Errorf("uid and readiness are %q, was %q", out, before)
 		}
 		return nil
 	})

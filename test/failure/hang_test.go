@@ -125,6 +125,7 @@ func TestNodeNeverHangs(t *testing.T) {
 
 // withoutServer is one way in which the server goes away and comes back.
 func (w ward) withoutServer(t *testing.T, away, back func()) {
+	t.Helper()
 	w.apply(t, workloadPod("hang-doomed", "hang-doomed", w.node, "read", "/data"))
 	w.apply(t, workloadPod("hang-unwritten", "hang-unwritten", w.node, "run", "/data"))
 	w.running(t, "hang-doomed")

@@ -116,6 +116,7 @@ func newPatient(t *testing.T, s server, name string) patient {
 }
 
 func (p patient) remove(t *testing.T) {
+	t.Helper()
 	if t.Failed() && os.Getenv("E2E_KEEP") != "" {
 		return
 	}

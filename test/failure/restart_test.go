@@ -146,10 +146,10 @@ func TestServerMoves(t *testing.T) {
 		s.must(t, "taint", "node", from, "node.kubernetes.io/out-of-service=poweroff:NoExecute")
 		await(t, long, "the old pod is gone", func() error {
 			out, err := s.Run(t.Context(), s.system("get", "pod", s.pod(), "-o", "jsonpath={.metadata.uid} {.spec.nodeName}")...)
-			if err != nil || strings.HasPrefix(out, uid) {
-				return fmt.Errorf("pod and node are %q: %v", out, err)
+			if err == nil && strings.HasPrefix(out, uid) {
+				err = fmt.Errorf("pod and node are %q", out)
 			}
-			return nil
+			return err
 		})
 		s.serving(t, uid)
 		if to := s.node(t); to == from {

@@ -35,7 +35,7 @@ type machine struct {
 }
 
 func TestPowerCuts(t *testing.T) {
-	dir, err := os.MkdirTemp("/var/tmp", "power-cut-") // /tmp may be a tmpfs of the machine's own
+	dir, err := os.MkdirTemp("/var/tmp", "power-cut-") //nolint:usetesting // /tmp may be a tmpfs of the machine's own
 	if err != nil {
 		t.Fatal(err)
 	}

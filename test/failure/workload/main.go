@@ -59,7 +59,7 @@ func command(args []string) error {
 		}
 		return verify(args[1], acked)
 	}
-	return fmt.Errorf("usage: workload idle | run DIR | read DIR | contend DIR | ask report|mark|stop | csi SOCKET | verify DIR KIND=N...")
+	return fmt.Errorf("usage: workload idle | run DIR | read DIR | contend DIR | ask report|mark|stop | csi SOCKET | verify DIR [KIND=N]")
 }
 
 func parseAcked(args []string) (map[string]int64, error) {
